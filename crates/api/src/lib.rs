@@ -1,0 +1,31 @@
+//! The nouns of the platform as they travel on the wire.
+//!
+//! Owns the shapes of requests and answers, the ids, the limits a user can name, and the kinds of problem.
+//! Refuses to know how any of it is stored, transported or run: no I/O, no async runtime, no HTTP framework.
+
+mod ids;
+mod inventory;
+mod isolation;
+mod log;
+mod problem;
+mod program;
+mod resources;
+mod runtime;
+mod time;
+mod workload;
+
+pub use ids::{IdError, InstanceId, NodeName, WorkloadId};
+pub use inventory::{
+    BackendInfo, BackendList, NodeCapacity, NodeInfo, NodeList, Readiness, RuntimeInfo, Stats, StatusCounts,
+};
+pub use isolation::{Isolation, IsolationClass};
+pub use log::{LogLine, LogStream};
+pub use problem::{FieldError, Problem, ProblemKind};
+pub use program::{Code, Program};
+pub use resources::{ResourceLimits, Resources, ResourcesRequest};
+pub use runtime::Runtime;
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use workload::{
+    ErrorCode, Network, StartKind, Status, Usage, Workload, WorkloadAccepted, WorkloadError, WorkloadList,
+    WorkloadSpec,
+};

@@ -1,0 +1,80 @@
+//! The plain data that goes into a backend and comes out of it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use vulcan_api::{InstanceId, LogStream, Network, Program, Resources, WorkloadError, WorkloadId};
+use vulcan_guest_protocol::ExitStatus;
+
+/// What an instance is to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartRequest {
+    /// Its name; unique on the host for ever.
+    pub instance: InstanceId,
+    /// Its limits. The wall-clock limit is enforced by whoever calls, with [`crate::Instance::stop`].
+    pub resources: Resources,
+    /// What it may reach.
+    pub network: Network,
+}
+
+/// One program to run inside an instance.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invocation {
+    /// Whose it is; the handler sees it in its context.
+    pub workload: WorkloadId,
+    /// What to run. Runtime `go` compiles only: the executable is at `/work/out/program` afterwards.
+    pub program: Program,
+    /// How long the caller will wait; the handler sees it in its context.
+    pub timeout: Duration,
+    /// A larger output is an error of the workload.
+    pub output_bytes_max: usize,
+    /// Whether the instance is over with this program: all else in it is killed when the program ends.
+    pub one_shot: bool,
+}
+
+/// A piece of a program's output as it arrived, cut anywhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Where it came from. A guest cannot write to [`LogStream::System`] by itself; its agent can.
+    pub stream: LogStream,
+    /// The raw bytes.
+    pub bytes: Bytes,
+}
+
+/// Where a program's output goes while it runs.
+///
+/// Bounded: a reader that is too slow holds the program up, never the host's memory. A reader that is gone is no error.
+pub type LogSink = mpsc::Sender<LogChunk>;
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The process's end.
+    pub status: ExitStatus,
+    /// The handler's result, or standard output where that is a single JSON value.
+    pub output: Option<Value>,
+    /// Why the program did not succeed; `None` exactly when it did.
+    pub error: Option<WorkloadError>,
+    /// How long the runtime took from the invocation until the program ran.
+    pub prepared_in: Duration,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exited {
+    /// Its first process ended by itself or was lost.
+    ByItself,
+    /// It was stopped by its owner.
+    Stopped,
+}
+
+/// What a sweep found and removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Swept {
+    /// How many instances of a former run were still there.
+    pub instances: u32,
+    /// What was removed, in words for the operator: "cgroup vulcan/…/slot-3", "2 processes".
+    pub removed: Vec<String>,
+}

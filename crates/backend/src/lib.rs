@@ -1,0 +1,14 @@
+//! What an isolation backend is: its traits, the rules of an instance's life, the host side of the guest protocol, a
+//! simulator, and the conformance suite that defines all of it.
+//!
+//! A backend knows how to start an isolated environment and give a byte stream into it, and little else. Refuses to know
+//! nodes, the bus, and any concrete backend.
+
+mod error;
+mod instance;
+mod traits;
+
+pub use error::{BackendError, Disposition};
+pub use instance::{Exited, Invocation, LogChunk, LogSink, Outcome, StartRequest, Swept};
+pub use traits::{Ability, Backend, Capabilities, Exec, ExecRequest, Files, Instance, Probe};
+pub use vulcan_guest_protocol::ExitStatus;

@@ -1,0 +1,19 @@
+//! Typed messages between control plane and nodes, and the way they travel inside one process.
+//!
+//! Nothing relies on a message arriving: an assignment carries a generation, a report carries the full state, and control
+//! plane and node compare notes with every [`NodeStatus`]. Refuses to know who sends and who receives.
+//!
+//! ```text
+//! control ── Command: Assign, Stop, Acknowledge, ReadLog, Forget ──▶ node
+//! control ◀── Report: Status, Workload ───────────────────────────── node
+//! ```
+
+mod local;
+mod messages;
+
+pub use local::{CAPACITY, ControlEnd, NodeEnd, local};
+
+pub use messages::{
+    Assignment, Command, LOG_BATCH_LINES_MAX, LogBatch, LogFailure, LogRequest, NodeStatus, Report,
+    StopReason, WorkloadEnd, WorkloadReport, WorkloadState,
+};
