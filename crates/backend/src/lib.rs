@@ -6,6 +6,7 @@
 
 mod error;
 mod instance;
+pub mod simulator;
 mod traits;
 
 pub use error::{BackendError, Disposition};
