@@ -4,12 +4,16 @@
 //! A backend knows how to start an isolated environment and give a byte stream into it, and little else. Refuses to know
 //! nodes, the bus, and any concrete backend.
 
+mod capture;
 mod error;
+mod guest;
 mod instance;
 pub mod simulator;
 mod traits;
 
+pub use capture::{StdoutCapture, exit_error};
 pub use error::{BackendError, Disposition};
+pub use guest::{AGENT, GuestClient};
 pub use instance::{Exited, Invocation, LogChunk, LogSink, Outcome, StartRequest, Swept};
 pub use traits::{Ability, Backend, Capabilities, Exec, ExecRequest, Files, Instance, Probe};
 pub use vulcan_guest_protocol::ExitStatus;

@@ -145,17 +145,22 @@ impl<F: Direction> Decoder<F> {
     }
 }
 
-fn put(kind: u8, channel: u32, payload: &[u8], bytes: &mut Vec<u8>) -> Result<(), ProtocolError> {
-    let length = u32::try_from(payload.len())
+fn header(kind: u8, channel: u32, payload_bytes: usize) -> Result<[u8; HEADER_BYTES], ProtocolError> {
+    let length = u32::try_from(payload_bytes)
         .ok()
-        .filter(|_| payload.len() <= PAYLOAD_BYTES_MAX)
+        .filter(|_| payload_bytes <= PAYLOAD_BYTES_MAX)
         .ok_or(ProtocolError::PayloadTooLong {
-            length: payload.len() as u64,
+            length: payload_bytes as u64,
         })?;
+    let [l0, l1, l2, l3] = length.to_le_bytes();
+    let [c0, c1, c2, c3] = channel.to_le_bytes();
+    Ok([l0, l1, l2, l3, c0, c1, c2, c3, kind, 0, 0, 0])
+}
+
+fn put(kind: u8, channel: u32, payload: &[u8], bytes: &mut Vec<u8>) -> Result<(), ProtocolError> {
+    let header = header(kind, channel, payload.len())?;
     bytes.reserve(HEADER_BYTES + payload.len());
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&channel.to_le_bytes());
-    bytes.extend_from_slice(&[kind, 0, 0, 0]);
+    bytes.extend_from_slice(&header);
     bytes.extend_from_slice(payload);
     Ok(())
 }
@@ -172,6 +177,17 @@ fn put_json<T: Serialize>(
 
 fn json<T: DeserializeOwned>(kind: u8, payload: &[u8]) -> Result<T, ProtocolError> {
     serde_json::from_slice(payload).map_err(|source| ProtocolError::Payload { kind, source })
+}
+
+impl HostFrame {
+    /// Returns the header of a `Data` frame whose payload the caller sends by itself, so that bulk bytes are not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::PayloadTooLong`] when the payload does not fit.
+    pub fn data_header(channel: u32, payload_bytes: usize) -> Result<[u8; HEADER_BYTES], ProtocolError> {
+        header(6, channel, payload_bytes)
+    }
 }
 
 impl Direction for HostFrame {

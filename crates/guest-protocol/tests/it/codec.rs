@@ -88,6 +88,14 @@ fn a_frame_that_does_not_fit_is_not_sent_in_part() {
     assert_eq!(bytes, [1, 2, 3]);
 }
 
+#[test]
+fn a_data_header_is_the_same_as_that_of_an_encoded_frame() {
+    let mut bytes = Vec::new();
+    HostFrame::Data(b"abc".to_vec()).encode(5, &mut bytes).unwrap();
+    assert_eq!(HostFrame::data_header(5, 3).unwrap(), bytes[..HEADER_BYTES]);
+    assert!(HostFrame::data_header(5, PAYLOAD_BYTES_MAX + 1).is_err());
+}
+
 proptest! {
     #[test]
     fn frames_survive_any_cut_of_the_stream(

@@ -1,0 +1,145 @@
+//! What is sent for a request: its frames, with bulk bytes as slices of what the caller gave.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use vulcan_api::{Code, Runtime};
+use vulcan_guest_protocol::{
+    CodeForm, DATA_BYTES_MAX, Direction, Exec, GuestRuntime, HEADER_BYTES, HostFrame, Invoke, ProtocolError,
+    ReadFile, WriteFile,
+};
+
+use crate::{ExecRequest, Invocation};
+
+/// Below this, copying costs less than one more piece in a vectored write.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+
+/// A whole request, to be written without anything in between.
+pub(super) type Message = VecDeque<Bytes>;
+
+pub(super) fn frame(channel: u32, frame: &HostFrame) -> Result<Message, ProtocolError> {
+    let mut bytes = Vec::new();
+    frame.encode(channel, &mut bytes)?;
+    Ok(Message::from([Bytes::from(bytes)]))
+}
+
+pub(super) fn invoke(channel: u32, invocation: &Invocation) -> Result<Message, ProtocolError> {
+    let program = &invocation.program;
+    let (code, input) = (program.code.bytes(), &program.input);
+    let request = HostFrame::Invoke(Invoke {
+        workload: invocation.workload.to_string(),
+        runtime: guest_runtime(program.runtime),
+        code_form: match program.code {
+            Code::File { .. } => CodeForm::File,
+            Code::Archive { .. } => CodeForm::Archive,
+        },
+        entrypoint: program.code.entrypoint().to_owned(),
+        code_bytes: code.len() as u64,
+        input_bytes: input.len() as u64,
+        args: program.args.clone(),
+        env: program.env.clone(),
+        output_bytes_max: invocation.output_bytes_max as u64,
+        timeout_ms: u64::try_from(invocation.timeout.as_millis()).unwrap_or(u64::MAX),
+        one_shot: invocation.one_shot,
+    });
+    let mut parts = Parts::new(channel);
+    parts.frame(&request)?;
+    parts.data(code)?;
+    parts.data(input)?;
+    Ok(parts.finish())
+}
+
+pub(super) fn exec(channel: u32, request: ExecRequest) -> Result<Message, ProtocolError> {
+    let mut parts = Parts::new(channel);
+    parts.frame(&HostFrame::Exec(Exec {
+        argv: request.argv,
+        env: request.env,
+        cwd: request.cwd,
+    }))?;
+    parts.data(&request.stdin)?;
+    parts.frame(&HostFrame::DataEnd)?;
+    Ok(parts.finish())
+}
+
+pub(super) fn read_file(channel: u32, path: &str, bytes_max: usize) -> Result<Message, ProtocolError> {
+    let request = HostFrame::ReadFile(ReadFile {
+        path: path.to_owned(),
+        bytes_max: bytes_max as u64,
+    });
+    frame(channel, &request)
+}
+
+pub(super) fn write_file(
+    channel: u32,
+    path: &str,
+    mode: u32,
+    bytes: &Bytes,
+) -> Result<Message, ProtocolError> {
+    let mut parts = Parts::new(channel);
+    parts.frame(&HostFrame::WriteFile(WriteFile {
+        path: path.to_owned(),
+        mode,
+        bytes: bytes.len() as u64,
+    }))?;
+    parts.data(bytes)?;
+    Ok(parts.finish())
+}
+
+const fn guest_runtime(runtime: Runtime) -> GuestRuntime {
+    match runtime {
+        Runtime::Python => GuestRuntime::Python,
+        Runtime::Node => GuestRuntime::Node,
+        Runtime::Typescript => GuestRuntime::Typescript,
+        Runtime::Bash => GuestRuntime::Bash,
+        Runtime::Go => GuestRuntime::GoBuild,
+        Runtime::Binary => GuestRuntime::Binary,
+    }
+}
+
+/// Gathers the frames of one channel.
+struct Parts {
+    channel: u32,
+    whole: Message,
+    open: Vec<u8>,
+}
+
+impl Parts {
+    fn new(channel: u32) -> Self {
+        Self {
+            channel,
+            whole: Message::new(),
+            open: Vec::new(),
+        }
+    }
+
+    fn frame(&mut self, frame: &HostFrame) -> Result<(), ProtocolError> {
+        frame.encode(self.channel, &mut self.open)
+    }
+
+    fn data(&mut self, bytes: &Bytes) -> Result<(), ProtocolError> {
+        let mut rest = bytes.clone();
+        while !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(DATA_BYTES_MAX));
+            let header: [u8; HEADER_BYTES] = HostFrame::data_header(self.channel, piece.len())?;
+            self.open.extend_from_slice(&header);
+            if piece.len() <= COPY_BYTES_MAX {
+                self.open.extend_from_slice(&piece);
+            } else {
+                self.close_open();
+                self.whole.push_back(piece);
+            }
+        }
+        Ok(())
+    }
+
+    fn close_open(&mut self) {
+        if !self.open.is_empty() {
+            self.whole.push_back(std::mem::take(&mut self.open).into());
+        }
+    }
+
+    fn finish(mut self) -> Message {
+        self.close_open();
+        self.whole
+    }
+}
