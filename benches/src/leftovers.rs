@@ -1,0 +1,199 @@
+//! What a server holds on the host, counted from outside.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use crate::tree::{Kind, below};
+
+/// Counts at one moment. Processes and descriptors are the server's; everything else is the whole host's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Held {
+    /// Processes below the server, in namespaces of their own, or named after the platform.
+    pub(crate) processes: usize,
+    /// Of these, the ones that are dead and not waited for.
+    pub(crate) zombies: usize,
+    /// Mounts in the host's own namespace.
+    pub(crate) mounts: usize,
+    /// Control groups in all hierarchies.
+    pub(crate) cgroups: usize,
+    /// Namespaces of all kinds that some process is in.
+    pub(crate) namespaces: usize,
+    /// Unix sockets in the host's own network namespace.
+    pub(crate) unix_sockets: usize,
+    /// The server's open descriptors.
+    pub(crate) descriptors: usize,
+    /// Files in the data folder beside records and logs.
+    pub(crate) other_files: usize,
+    /// Entries of the system's folders for temporary files.
+    pub(crate) temporary: usize,
+}
+
+impl Held {
+    /// Counts; without a server what it would own is 0.
+    pub(crate) fn now(server: Option<u32>, data: &Path) -> Self {
+        let processes = processes(server);
+        Self {
+            zombies: processes.iter().filter(|process| process.is_zombie).count(),
+            processes: processes.len(),
+            mounts: lines("/proc/self/mountinfo"),
+            cgroups: below(Path::new("/sys/fs/cgroup"), Kind::Folder).len(),
+            namespaces: namespaces(),
+            unix_sockets: lines("/proc/net/unix"),
+            descriptors: server.map_or(0, |pid| entries(Path::new(&format!("/proc/{pid}/fd")))),
+            other_files: below(data, Kind::File)
+                .iter()
+                .filter(|path| !is_record(data, path))
+                .count(),
+            temporary: ["/tmp", "/var/tmp", "/dev/shm", "/run"]
+                .iter()
+                .map(|path| entries(Path::new(path)))
+                .sum(),
+        }
+    }
+
+    /// Returns the counts with their names.
+    pub(crate) const fn rows(&self) -> [(&'static str, usize); 9] {
+        [
+            ("processes", self.processes),
+            ("zombies", self.zombies),
+            ("mounts", self.mounts),
+            ("cgroups", self.cgroups),
+            ("namespaces", self.namespaces),
+            ("unix sockets", self.unix_sockets),
+            ("server descriptors", self.descriptors),
+            ("other files in the data folder", self.other_files),
+            ("temporary files", self.temporary),
+        ]
+    }
+
+    /// Returns what is more here than in an earlier count, in words.
+    pub(crate) fn beyond(&self, earlier: &Self) -> Vec<String> {
+        let pairs = self.rows().into_iter().zip(earlier.rows());
+        pairs
+            .filter(|((_, now), (_, then))| now > then)
+            .map(|((name, now), (_, then))| format!("{name}: {then} → {now}"))
+            .collect()
+    }
+}
+
+/// Records are databases, logs are what lies in their folder.
+fn is_record(data: &Path, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_log = path.strip_prefix(data).is_ok_and(|path| path.starts_with("logs"));
+    let is_database = [
+        ".db",
+        ".db-wal",
+        ".db-shm",
+        ".sqlite",
+        ".sqlite-wal",
+        ".sqlite-shm",
+    ];
+    is_log || is_database.iter().any(|end| name.ends_with(end))
+}
+
+#[derive(Debug)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    name: String,
+    is_zombie: bool,
+    is_apart: bool,
+}
+
+fn processes(server: Option<u32>) -> Vec<Process> {
+    let ours = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let all: Vec<Process> = pids().into_iter().filter_map(|pid| process(pid, &ours)).collect();
+    let mut family: BTreeSet<u32> = server.into_iter().collect();
+    // Parents may have higher numbers than their children: until nothing is added.
+    loop {
+        let is_child =
+            |process: &&Process| family.contains(&process.parent) && !family.contains(&process.pid);
+        let children: Vec<u32> = all.iter().filter(is_child).map(|process| process.pid).collect();
+        if children.is_empty() {
+            break;
+        }
+        family.extend(children);
+    }
+    let is_held = |process: &Process| {
+        process.is_apart || family.contains(&process.pid) || process.name.starts_with("vulcan-l")
+    };
+    all.into_iter().filter(is_held).collect()
+}
+
+/// Reads what is needed of /proc/PID/stat (man 5 proc); `None` when the process is gone.
+fn process(pid: u32, ours: &PathBuf) -> Option<Process> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (head, rest) = stat.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let state = fields.next()?;
+    let namespace = fs::read_link(format!("/proc/{pid}/ns/pid"));
+    Some(Process {
+        pid,
+        parent: fields.next()?.parse().ok()?,
+        name: head.split_once('(')?.1.to_owned(),
+        is_zombie: state == "Z",
+        is_apart: namespace.is_ok_and(|namespace| namespace != *ours),
+    })
+}
+
+fn namespaces() -> usize {
+    let mut namespaces = BTreeSet::new();
+    for pid in pids() {
+        for entry in fs::read_dir(format!("/proc/{pid}/ns"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            namespaces.extend(fs::read_link(entry.path()));
+        }
+    }
+    namespaces.len()
+}
+
+fn pids() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn lines(path: &str) -> usize {
+    fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+fn entries(folder: &Path) -> usize {
+    fs::read_dir(folder).into_iter().flatten().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_more_is_left_over() {
+        let before = Held {
+            processes: 3,
+            mounts: 7,
+            ..Held::default()
+        };
+        let after = Held {
+            processes: 4,
+            mounts: 6,
+            ..Held::default()
+        };
+        assert_eq!(after.beyond(&before), ["processes: 3 → 4"]);
+    }
+
+    #[test]
+    fn databases_and_logs_are_records() {
+        let data = Path::new("/d");
+        assert!(is_record(data, Path::new("/d/control.db-wal")));
+        assert!(is_record(data, Path::new("/d/logs/ab/wl_1.ndjson")));
+        assert!(!is_record(data, Path::new("/d/work/wl_1/logs/a")));
+    }
+}

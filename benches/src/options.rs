@@ -1,0 +1,67 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Measures a vulcan server against bare commands in the same minute.
+#[derive(Debug, Clone, Parser)]
+pub(crate) struct Options {
+    /// The server's binary
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vulcan: PathBuf,
+    /// Write the report as JSON, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Check that the benchmark works: few runs, times are not judged
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// The date that the report carries
+    #[arg(long, default_value = "unknown")]
+    pub(crate) date: String,
+    /// The commit that the report carries
+    #[arg(long, default_value = "unknown")]
+    pub(crate) commit: String,
+}
+
+/// How often each thing is done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Amounts {
+    /// Runs of each command and workload, one after the other.
+    pub(crate) latency_runs: usize,
+    /// Seconds of load.
+    pub(crate) load_s: u64,
+    /// Clients under load and in the soak.
+    pub(crate) clients: usize,
+    /// When memory is read first.
+    pub(crate) memory_first: usize,
+    /// When memory is read again; the load goes on until then.
+    pub(crate) memory_last: usize,
+    /// Workloads in the soak.
+    pub(crate) soak: usize,
+}
+
+impl Options {
+    /// Returns how often each thing is done.
+    pub(crate) const fn amounts(&self) -> Amounts {
+        if self.quick {
+            Amounts {
+                latency_runs: 3,
+                load_s: 1,
+                clients: 4,
+                memory_first: 5,
+                memory_last: 20,
+                soak: 24,
+            }
+        } else {
+            Amounts {
+                latency_runs: 200,
+                load_s: 60,
+                clients: 16,
+                memory_first: 1_000,
+                memory_last: 10_000,
+                soak: 10_000,
+            }
+        }
+    }
+}

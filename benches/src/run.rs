@@ -1,0 +1,100 @@
+//! The order of things: what one measurement needs of the ones before it.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    context::{Context as _, Failure},
+    floor, latency,
+    leftovers::Held,
+    load,
+    machine::Machine,
+    options::Options,
+    programs::Programs,
+    report::{Moments, Report},
+    server::Server,
+    soak,
+};
+
+/// How long an idle server may take until nothing changes any more.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
+const SETTLE_PERIOD: Duration = Duration::from_millis(250);
+
+/// Measures everything, prints it, and writes it where that was asked.
+///
+/// # Errors
+///
+/// When something cannot be measured at all. A missed target is in the report.
+pub(crate) async fn run(options: &Options) -> Result<Report, Failure> {
+    let folder = tempfile::Builder::new()
+        .prefix("vulcan-bench-")
+        .tempdir()
+        .doing("make a folder")?;
+    let programs = Arc::new(Programs::build(folder.path())?);
+    let mut report = measure(options, &programs, &folder.path().join("data")).await?;
+    report.judge();
+    report.print();
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report).doing("put the report into JSON")?;
+        fs::write(path, text + "\n").doing(format!("write {}", path.display()))?;
+    }
+    Ok(report)
+}
+
+async fn measure(options: &Options, programs: &Arc<Programs>, data: &Path) -> Result<Report, Failure> {
+    let amounts = options.amounts();
+    let before_start = Held::now(None, data);
+    let server = Server::start(&options.vulcan, data).await?;
+    settled(&server, None).await;
+    let rss_idle_mb = server.rss_mb()?;
+
+    let mut latencies = Vec::new();
+    for pair in floor::pairs(programs) {
+        progress(pair.name);
+        latencies.push(latency::measure(server.client(), &pair, amounts.latency_runs).await?);
+    }
+    progress("load");
+    let load = load::measure(&server, &programs.noop_spec(), &amounts).await?;
+    let before_soak = settled(&server, None).await;
+    progress("soak");
+    let soak = soak::run(server.client(), programs, amounts.soak, amounts.clients).await?;
+    let after_soak = settled(&server, Some(&before_soak)).await;
+    server.stop().await?;
+    let after_stop = Held::now(None, data);
+
+    Ok(Report {
+        machine: Machine::here(&options.date, &options.commit),
+        is_quick: options.quick,
+        latencies,
+        rss_idle_mb,
+        load,
+        soak,
+        held: Moments {
+            before_start,
+            before_soak,
+            after_soak,
+            after_stop,
+        },
+        verdicts: Vec::new(),
+    })
+}
+
+fn progress(what: &str) {
+    eprintln!("measuring: {what}");
+}
+
+/// Counts what is held once nothing changes any more, or nothing is held beyond `wanted`.
+async fn settled(server: &Server, wanted: Option<&Held>) -> Held {
+    let deadline = Instant::now() + SETTLE_LIMIT;
+    let mut held = Held::now(Some(server.pid()), server.data());
+    loop {
+        tokio::time::sleep(SETTLE_PERIOD).await;
+        let now = Held::now(Some(server.pid()), server.data());
+        let is_settled = wanted.map_or(now == held, |wanted| now.beyond(wanted).is_empty());
+        if is_settled || Instant::now() >= deadline {
+            return now;
+        }
+        held = now;
+    }
+}
