@@ -1,1 +1,12 @@
-//! To be written.
+//! Linux primitives: control groups, the namespace launcher, seccomp, Landlock, mounts.
+//!
+//! Everything here is mechanism: it takes plain values and file descriptors. Refuses to know workloads, runtimes, backends
+//! and the guest protocol.
+
+pub mod cgroup;
+pub mod launcher;
+pub mod memfd;
+mod restrict;
+mod sys;
+
+pub use restrict::{ProcessLimits, landlock_abi};

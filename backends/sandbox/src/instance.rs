@@ -1,0 +1,232 @@
+//! One live sandbox.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{io::unix::AsyncFd, sync::Mutex};
+use vulcan_api::{ErrorCode, Resources, Usage, WorkloadError};
+use vulcan_backend::{
+    BackendError, Exec, ExecRequest, ExitStatus, Exited, Files, GuestClient, Instance, Invocation, LogSink,
+    Outcome,
+};
+use vulcan_host::launcher::Launched;
+
+use crate::{pool::Lease, watch};
+
+/// How long the kernel gets to end what was killed; longer means that something hangs inside of it.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An instance: PID 1 of its namespaces in a leased slot.
+pub(crate) struct SandboxInstance {
+    client: GuestClient,
+    pid: i32,
+    pidfd: AsyncFd<OwnedFd>,
+    resources: Resources,
+    is_stopping: AtomicBool,
+    /// `None` once the instance is over and its slot given back.
+    lease: Mutex<Option<Lease>>,
+    usage_at_end: OnceLock<Usage>,
+}
+
+impl SandboxInstance {
+    pub(crate) fn new(
+        client: GuestClient,
+        launched: Launched,
+        lease: Lease,
+        resources: Resources,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            client,
+            pid: launched.pid,
+            pidfd: watch::readable(launched.pidfd)?,
+            resources,
+            is_stopping: AtomicBool::new(false),
+            lease: Mutex::new(Some(lease)),
+            usage_at_end: OnceLock::new(),
+        })
+    }
+
+    /// Waits until every process of the instance is over: the kernel ends PID 1 last.
+    async fn wait_for_end(&self) {
+        match self.pidfd.readable().await {
+            Ok(mut guard) => guard.retain_ready(),
+            // Only when the runtime shuts down, and then everybody stops waiting.
+            Err(error) => tracing::debug!(error = %error, "waiting for an instance was given up"),
+        }
+    }
+
+    fn kill(&self) {
+        // It may have ended by itself.
+        let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), rustix::process::Signal::KILL);
+    }
+
+    /// Returns the version of Landlock that confines the instance.
+    pub(crate) async fn landlock_abi(&self) -> i32 {
+        self.lease
+            .lock()
+            .await
+            .as_ref()
+            .map_or(0, |lease| lease.ready.landlock_abi)
+    }
+
+    async fn ran_out_of_memory(&self) -> bool {
+        let lease = self.lease.lock().await;
+        let usage = lease.as_ref().and_then(|lease| lease.usage().ok().flatten());
+        usage.is_some_and(|usage| usage.oom_kills > 0)
+    }
+
+    fn out_of_memory(&self) -> WorkloadError {
+        let message = format!(
+            "the program needed more memory than its limit of {} MiB (resources.mem_mb)",
+            self.resources.mem_mb
+        );
+        WorkloadError::new(ErrorCode::OutOfMemory, message)
+    }
+
+    /// Reads what was used while the processes may still live.
+    fn measure(&self, lease: &Lease) -> Result<Usage, BackendError> {
+        let usage = lease.usage().map_err(|error| BackendError::Lost {
+            reason: error.to_string(),
+        })?;
+        Ok(match usage {
+            Some(usage) => Usage {
+                cpu_ms: usage.cpu_time.as_secs_f64() * 1e3,
+                mem_peak_mb: usage
+                    .memory_peak_bytes
+                    .map(|bytes| bytes as f64 / f64::from(1 << 20)),
+            },
+            None => Usage {
+                cpu_ms: cpu_ms_of_process(self.pid).unwrap_or(0.0),
+                mem_peak_mb: None,
+            },
+        })
+    }
+}
+
+/// Returns the processor time of a process and of all children that it has waited for (man 5 proc_pid_stat).
+fn cpu_ms_of_process(pid: i32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    // utime, stime, cutime, cstime: fields 14 to 17, and the first after the name is field 3.
+    let ticks: u64 = after_name
+        .split(' ')
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    Some(ticks as f64 * 1e3 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+#[async_trait]
+impl Instance for SandboxInstance {
+    async fn invoke(&self, invocation: Invocation, logs: LogSink) -> Result<Outcome, BackendError> {
+        let result = self.client.invoke(invocation, logs).await;
+        if self.is_stopping.load(Ordering::Acquire) {
+            return Err(BackendError::Stopped);
+        }
+        match result {
+            Ok(outcome) if outcome.error.is_none() => Ok(outcome),
+            Ok(outcome) if self.ran_out_of_memory().await => Ok(Outcome {
+                error: Some(self.out_of_memory()),
+                ..outcome
+            }),
+            Err(BackendError::Lost { .. }) if self.ran_out_of_memory().await => Ok(Outcome {
+                status: ExitStatus::Signal(rustix::process::Signal::KILL.as_raw()),
+                output: None,
+                error: Some(self.out_of_memory()),
+                prepared_in: Duration::ZERO,
+            }),
+            other => other,
+        }
+    }
+
+    async fn wait(&self) -> Exited {
+        self.wait_for_end().await;
+        if self.is_stopping.load(Ordering::Acquire) {
+            Exited::Stopped
+        } else {
+            Exited::ByItself
+        }
+    }
+
+    async fn stop(&self, grace: Duration) -> Result<(), BackendError> {
+        self.is_stopping.store(true, Ordering::Release);
+        if !grace.is_zero() {
+            // Whether it ended in time or not, what follows is the same.
+            let _ = tokio::time::timeout(grace, async {
+                self.client.shutdown(grace).await;
+                self.wait_for_end().await;
+            })
+            .await;
+        }
+        // The lock makes a second stop wait for the first, and a cancelled one leaves the lease for the next.
+        let mut lease = self.lease.lock().await;
+        let Some(leased) = lease.as_ref() else {
+            return Ok(());
+        };
+        if let Ok(usage) = self.measure(leased) {
+            let _ = self.usage_at_end.set(usage);
+        }
+        self.kill();
+        let ended = tokio::time::timeout(KILL_DEADLINE, self.wait_for_end()).await;
+        let Some(leased) = lease.take() else { return Ok(()) };
+        match ended {
+            Ok(()) => {
+                leased.give_back();
+                Ok(())
+            }
+            Err(_) => {
+                drop(leased);
+                let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                Err(BackendError::SweepFailed {
+                    what: format!("process {}", self.pid),
+                    source,
+                })
+            }
+        }
+    }
+
+    async fn usage(&self) -> Result<Usage, BackendError> {
+        if let Some(usage) = self.usage_at_end.get() {
+            return Ok(*usage);
+        }
+        match self.lease.lock().await.as_ref() {
+            Some(lease) => self.measure(lease),
+            None => self.usage_at_end.get().copied().ok_or(BackendError::Stopped),
+        }
+    }
+
+    fn exec(&self) -> Option<&dyn Exec> {
+        Some(self)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Exec for SandboxInstance {
+    async fn run(&self, request: ExecRequest, logs: LogSink) -> Result<ExitStatus, BackendError> {
+        self.client.exec(request, logs).await
+    }
+}
+
+#[async_trait]
+impl Files for SandboxInstance {
+    async fn read(&self, path: &str, bytes_max: usize) -> Result<Bytes, BackendError> {
+        self.client.read_file(path, bytes_max).await
+    }
+
+    async fn write(&self, path: &str, mode: u32, bytes: Bytes) -> Result<(), BackendError> {
+        self.client.write_file(path, mode, bytes).await
+    }
+}

@@ -1,0 +1,86 @@
+//! What server and launcher say to each other: one JSON text per packet.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::restrict::ProcessLimits;
+
+/// The longest packet, in bytes.
+pub(super) const PACKET_BYTES_MAX: usize = 64 * 1024;
+
+/// What a launcher needs to know once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setup {
+    /// Folders and files of the host that instances may read and execute, beside `/usr` and what belongs to it.
+    pub readable: Vec<PathBuf>,
+    /// The user and group id of the host that instances run under; `None` for that of the server, which is then no root.
+    pub outer_id: Option<u32>,
+}
+
+/// What is wanted of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Launch {
+    /// The instance's host name.
+    pub hostname: String,
+    /// Writable space for `/work`, `/tmp` and `/dev/shm` together, in bytes.
+    pub scratch_bytes: u64,
+    /// Files and folders in that space.
+    pub scratch_inodes: u64,
+    /// Limits of every process.
+    pub limits: ProcessLimits,
+}
+
+/// What a launcher found when it was ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ready {
+    /// The version of the kernel's Landlock interface; 0 where there is none.
+    pub landlock_abi: i32,
+}
+
+/// A step that the operating system refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failure {
+    /// What was being done.
+    pub(super) step: String,
+    /// The error number; 0 where there was none.
+    pub(super) errno: i32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    Setup(Setup),
+    Launch(Launch),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    Ready(Ready),
+    Launched { pid: i32 },
+    Failed(Failure),
+}
+
+/// Names the step of an error.
+pub(super) trait Step<T> {
+    fn step(self, step: &str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<std::io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: &str) -> Result<T, Failure> {
+        self.map_err(|error| {
+            let error: std::io::Error = error.into();
+            let step = match error.raw_os_error() {
+                Some(_) => step.to_owned(),
+                None => format!("{step}: {error}"),
+            };
+            Failure {
+                step,
+                errno: error.raw_os_error().unwrap_or(0),
+            }
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! Launching, without a guest agent: any program can be started.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use vulcan_host::{
+    ProcessLimits,
+    launcher::{Launch, LaunchError, Launched, Launcher, Setup},
+    memfd::sealed_executable,
+};
+
+const LIMIT: Timespec = Timespec {
+    tv_sec: 30,
+    tv_nsec: 0,
+};
+
+fn wait_until_readable(fd: impl AsFd) {
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&LIMIT)).unwrap();
+    assert_eq!(ready, 1, "nothing came within 30 s");
+}
+
+fn launcher() -> Launcher {
+    let launcher =
+        Launcher::start(File::open(env!("CARGO_BIN_EXE_vulcan-launcher")).unwrap().as_fd()).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let setup = Setup {
+        readable: Vec::new(),
+        outer_id: is_root.then_some(1_900_100_000),
+    };
+    launcher.send_setup(setup).unwrap();
+    wait_until_readable(&launcher);
+    launcher.try_ready().unwrap().expect("it was readable");
+    launcher
+}
+
+fn launch() -> Launch {
+    Launch {
+        hostname: "vulcan".to_owned(),
+        scratch_bytes: 1 << 20,
+        scratch_inodes: 100,
+        limits: ProcessLimits {
+            open_files: 64,
+            file_bytes: 1 << 20,
+            processes: 8,
+            data_bytes: None,
+        },
+    }
+}
+
+/// A program in memory: Landlock refuses files of the host that are not in the view, even by descriptor.
+fn program(path: &str) -> File {
+    File::from(sealed_executable("program", &std::fs::read(path).unwrap()).unwrap())
+}
+
+/// Starts a program, and returns it with our end of its channel.
+fn start(launcher: &Launcher, program: &File) -> Result<(Launched, UnixStream), LaunchError> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    launcher.send_launch(launch(), program.as_fd(), OwnedFd::from(theirs).as_fd())?;
+    wait_until_readable(launcher);
+    Ok((launcher.try_launched()?.expect("it was readable"), ours))
+}
+
+#[test]
+fn a_program_is_started_and_its_end_is_seen() {
+    let launcher = launcher();
+    for _ in 0..3 {
+        let (launched, mut channel) = start(&launcher, &program("/usr/bin/true")).unwrap();
+        wait_until_readable(&launched.pidfd);
+        assert_eq!(
+            channel.read(&mut [0]).unwrap(),
+            0,
+            "its end of the channel is closed"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_program_is_refused_and_the_launcher_goes_on() {
+    let launcher = launcher();
+    let text = OwnedFd::from(tempfile::tempfile().unwrap());
+    let error = start(&launcher, &File::from(text)).unwrap_err();
+    assert_eq!(error.to_string(), "execute the guest agent");
+    start(&launcher, &program("/usr/bin/true")).unwrap();
+}
+
+#[test]
+fn a_program_of_the_host_that_is_not_in_the_view_is_refused() {
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy("/usr/bin/true", copy.path()).unwrap();
+    let path = copy.into_temp_path();
+    let error = start(&launcher(), &File::open(&path).unwrap()).unwrap_err();
+    assert_eq!(error.to_string(), "execute the guest agent");
+}
+
+#[test]
+fn what_was_started_ends_with_its_launcher() {
+    let launcher = launcher();
+    let (launched, _channel) = start(&launcher, &program("/usr/bin/yes")).unwrap();
+
+    drop(launcher);
+
+    wait_until_readable(&launched.pidfd);
+}
+
+#[test]
+fn a_launch_before_the_setup_is_refused() {
+    let launcher =
+        Launcher::start(File::open(env!("CARGO_BIN_EXE_vulcan-launcher")).unwrap().as_fd()).unwrap();
+    let error = start(&launcher, &program("/usr/bin/true")).unwrap_err();
+    assert_eq!(error.to_string(), "a launch before the setup");
+}
+
+#[test]
+fn a_folder_that_does_not_exist_is_no_hindrance() {
+    let launcher =
+        Launcher::start(File::open(env!("CARGO_BIN_EXE_vulcan-launcher")).unwrap().as_fd()).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let setup = Setup {
+        readable: vec!["/nowhere/at/all".into()],
+        outer_id: is_root.then_some(1_900_100_001),
+    };
+    launcher.send_setup(setup).unwrap();
+    wait_until_readable(&launcher);
+    assert!(launcher.try_ready().unwrap().is_some());
+}
