@@ -100,7 +100,7 @@ fn is_record(data: &Path, path: &Path) -> bool {
 struct Process {
     pid: u32,
     parent: u32,
-    name: String,
+    is_launcher: bool,
     is_zombie: bool,
     is_apart: bool,
 }
@@ -119,23 +119,23 @@ fn processes(server: Option<u32>) -> Vec<Process> {
         }
         family.extend(children);
     }
-    let is_held = |process: &Process| {
-        process.is_apart || family.contains(&process.pid) || process.name.starts_with("vulcan-l")
-    };
+    let is_held =
+        |process: &Process| process.is_apart || process.is_launcher || family.contains(&process.pid);
     all.into_iter().filter(is_held).collect()
 }
 
 /// Reads what is needed of /proc/PID/stat (man 5 proc); `None` when the process is gone.
 fn process(pid: u32, ours: &PathBuf) -> Option<Process> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (head, rest) = stat.rsplit_once(") ")?;
+    let (_, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ');
     let state = fields.next()?;
     let namespace = fs::read_link(format!("/proc/{pid}/ns/pid"));
+    let command = fs::read(format!("/proc/{pid}/cmdline"));
     Some(Process {
         pid,
         parent: fields.next()?.parse().ok()?,
-        name: head.split_once('(')?.1.to_owned(),
+        is_launcher: command.is_ok_and(|command| command.starts_with(b"vulcan-launcher\0")),
         is_zombie: state == "Z",
         is_apart: namespace.is_ok_and(|namespace| namespace != *ours),
     })
