@@ -85,12 +85,13 @@ impl Slot {
         self.group.as_ref().map(Group::usage).transpose()
     }
 
-    /// Returns whether nothing but the launcher is left, so that another instance may start here.
+    /// Returns whether nothing but the launcher and its spare is left, so that another instance may start here.
     pub(crate) fn is_clean(&self) -> bool {
         let launcher = self.launcher.get_ref().pid();
+        let is_ours = |pid: &u32| *pid == launcher || parent_of(*pid) == Some(launcher);
         self.group
             .as_ref()
-            .is_none_or(|group| group.pids().is_ok_and(|pids| pids == [launcher]))
+            .is_none_or(|group| group.pids().is_ok_and(|pids| pids.iter().all(is_ours)))
     }
 
     /// Kills what runs here, and removes the cgroup. Blocks for up to two seconds.
@@ -134,4 +135,11 @@ async fn answer<T>(
             None => guard.clear_ready(),
         }
     }
+}
+
+/// Returns a process's parent (man 5 proc_pid_stat).
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split(' ').nth(1)?.parse().ok()
 }

@@ -12,14 +12,14 @@ use std::{
 use rustix::{
     fs::CWD,
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsmount,
-        fsopen, open_tree, unmount,
+        FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+        fsconfig_reconfigure, fsconfig_set_string, fsmount, fsopen, fspick, open_tree, unmount,
     },
 };
 
 use super::{
-    CHANNEL_FD, GUEST_ID,
-    message::{Failure, Launch, Step},
+    CHANNEL_FD, GUEST_ID, channel,
+    message::{Failure, Launch, Order, Step},
     view,
 };
 use crate::{
@@ -28,14 +28,6 @@ use crate::{
     },
     sys,
 };
-
-/// What one child is to become.
-pub(super) struct Job<'a> {
-    pub(super) launch: &'a Launch,
-    pub(super) filter: &'a SyscallFilter,
-    pub(super) executable: OwnedFd,
-    pub(super) guest_channel: OwnedFd,
-}
 
 /// Where the instance's writable space is mounted until its parts have their places.
 const SCRATCH: &str = "/scratch";
@@ -46,16 +38,9 @@ const SCRATCH_PARTS: [(&str, &str); 3] = [
     ("/scratch/shm", "/dev/shm"),
 ];
 
-/// Becomes the executable. On failure tells why through `status`, and ends.
-pub(super) fn run(job: &Job<'_>, go: fs::File, status: &OwnedFd) -> ! {
-    let failure = become_agent(job, go);
-    let text = serde_json::to_vec(&failure).unwrap_or_default();
-    let _ = rustix::io::write(status, &text);
-    sys::exit_now(1)
-}
-
-fn become_agent(job: &Job<'_>, go: fs::File) -> Failure {
-    match prepare(job, go) {
+/// Prepares, waits for orders, and becomes the executable. On failure tells why through `status`, and ends.
+pub(super) fn run(filter: &SyscallFilter, orders: &OwnedFd, status: &OwnedFd) -> ! {
+    let failure = match prepare(filter, orders) {
         Ok(executable) => {
             let error = sys::execute(executable.as_fd(), view::agent_name());
             Err::<(), _>(error)
@@ -63,25 +48,45 @@ fn become_agent(job: &Job<'_>, go: fs::File) -> Failure {
                 .expect_err("it is an error")
         }
         Err(failure) => failure,
-    }
+    };
+    let text = serde_json::to_vec(&failure).unwrap_or_default();
+    let _ = rustix::io::write(status, &text);
+    sys::exit_now(1)
 }
 
-fn prepare(job: &Job<'_>, go: fs::File) -> Result<OwnedFd, Failure> {
-    wait_for_ids(go)?;
+fn prepare(filter: &SyscallFilter, orders: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let scratch = prepare_surroundings(orders)?;
+    let (order, fds) = next_order(orders)?;
+    let (Order::Launch(launch), Ok([executable, guest_channel])) = (order, <[OwnedFd; 2]>::try_from(fds))
+    else {
+        return Err(out_of_turn());
+    };
+    rustix::system::sethostname(launch.hostname.as_bytes()).step("set the host name")?;
+    size_scratch(&scratch, &launch).step("size the writable space")?;
+    let executable = place_descriptors(&executable, &guest_channel)?;
+    confine(filter, &launch)?;
+    Ok(executable)
+}
+
+/// Does everything that does not depend on the instance, so that it can be done before there is one.
+fn prepare_surroundings(orders: &OwnedFd) -> Result<OwnedFd, Failure> {
+    take_ids(orders)?;
     sys::set_signal_ignored(libc::SIGCHLD, false);
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .step("die with the launcher")?;
     rustix::process::setsid().step("start a session")?;
     // Keys that the caller of the server may hold. Where the kernel has no keyrings there is nothing to leave.
     let _ = sys::join_new_session_keyring();
-    rustix::system::sethostname(job.launch.hostname.as_bytes()).step("set the host name")?;
     sys::bring_loopback_up().step("bring the loopback interface up")?;
     mount_proc().step("mount /proc")?;
-    mount_scratch(job.launch)?;
+    let scratch = mount_scratch()?;
     std::env::set_current_dir("/").step("change to the root")?;
-    let executable = place_descriptors(job)?;
+    Ok(scratch)
+}
 
-    set_limits(&job.launch.limits).step("set resource limits")?;
+/// Gives up everything that foreign code must not have. The last thing before the exec.
+fn confine(filter: &SyscallFilter, launch: &Launch) -> Result<(), Failure> {
+    set_limits(&launch.limits).step("set resource limits")?;
     drop_privileges().step("drop capabilities")?;
     restrict_filesystem(FilesystemRules {
         readable: &["/"],
@@ -89,16 +94,32 @@ fn prepare(job: &Job<'_>, go: fs::File) -> Result<OwnedFd, Failure> {
         devices: &view::DEVICES,
     })
     .step("restrict the file system")?;
-    restrict_syscalls(job.filter).step("restrict system calls")?;
-    Ok(executable)
+    restrict_syscalls(filter).step("restrict system calls")
+}
+
+fn next_order(orders: &OwnedFd) -> Result<(Order, Vec<OwnedFd>), Failure> {
+    channel::receive(orders)
+        .step("hear from the launcher")?
+        .ok_or_else(|| Failure {
+            step: "the launcher is gone".to_owned(),
+            errno: 0,
+        })
+}
+
+fn out_of_turn() -> Failure {
+    Failure {
+        step: "an order out of turn".to_owned(),
+        errno: 0,
+    }
 }
 
 /// Waits until the launcher has mapped the ids, and takes them.
-fn wait_for_ids(mut go: fs::File) -> Result<(), Failure> {
-    // Raised before the ids change hands; the launcher stays less attractive to the kernel's killer than any guest.
+fn take_ids(orders: &OwnedFd) -> Result<(), Failure> {
+    // The launcher stays less attractive to the kernel's out-of-memory killer than any guest.
     const OOM_SCORE_ADJ: &str = "500";
-    let mut byte = [0];
-    std::io::Read::read_exact(&mut go, &mut byte).step("wait for the launcher")?;
+    let (Order::TakeIds, _) = next_order(orders)? else {
+        return Err(out_of_turn());
+    };
     let _ = fs::File::options()
         .write(true)
         .open("/proc/self/oom_score_adj")
@@ -116,16 +137,13 @@ fn mount_proc() -> std::io::Result<()> {
     view::attach(&mount, "/proc")
 }
 
-/// Mounts one tmpfs and spreads it over the writable places: one quota for all of them.
-fn mount_scratch(launch: &Launch) -> Result<(), Failure> {
-    let size = launch.scratch_bytes.to_string();
-    let inodes = launch.scratch_inodes.to_string();
+/// Mounts one tmpfs and spreads it over the writable places: one quota for all of them. Its size comes later.
+fn mount_scratch() -> Result<OwnedFd, Failure> {
     let id = GUEST_ID.to_string();
     let options = [
-        ("size", size.as_str()),
-        ("nr_inodes", &inodes),
+        ("size", "64k"),
         ("mode", "0755"),
-        ("uid", &id),
+        ("uid", id.as_str()),
         ("gid", &id),
     ];
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -137,15 +155,25 @@ fn mount_scratch(launch: &Launch) -> Result<(), Failure> {
         let part = open_tree(CWD, from, flags).step("take a part of the writable space")?;
         view::attach(&part, to).step("attach a part of the writable space")?;
     }
-    unmount(SCRATCH, UnmountFlags::DETACH).step("detach the writable space")
+    let context =
+        fspick(CWD, SCRATCH, FsPickFlags::FSPICK_CLOEXEC).step("keep hold of the writable space")?;
+    unmount(SCRATCH, UnmountFlags::DETACH).step("detach the writable space")?;
+    Ok(context)
+}
+
+fn size_scratch(context: &OwnedFd, launch: &Launch) -> std::io::Result<()> {
+    fsconfig_set_string(context.as_fd(), "size", launch.scratch_bytes.to_string())?;
+    fsconfig_set_string(context.as_fd(), "nr_inodes", launch.scratch_inodes.to_string())?;
+    fsconfig_reconfigure(context.as_fd())?;
+    Ok(())
 }
 
 /// Leaves /dev/null as 0, 1 and 2 and the channel as 3; everything else closes at the exec.
-fn place_descriptors(job: &Job<'_>) -> Result<OwnedFd, Failure> {
+fn place_descriptors(executable: &OwnedFd, guest_channel: &OwnedFd) -> Result<OwnedFd, Failure> {
     // Out of the way of the numbers that are about to be taken.
     let above = CHANNEL_FD + 1;
-    let executable = rustix::io::fcntl_dupfd_cloexec(&job.executable, above).step("move the executable")?;
-    let channel = rustix::io::fcntl_dupfd_cloexec(&job.guest_channel, above).step("move the channel")?;
+    let executable = rustix::io::fcntl_dupfd_cloexec(executable, above).step("move the executable")?;
+    let channel = rustix::io::fcntl_dupfd_cloexec(guest_channel, above).step("move the channel")?;
     let null = fs::File::options()
         .read(true)
         .write(true)

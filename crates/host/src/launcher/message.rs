@@ -57,6 +57,15 @@ pub(super) enum Request {
     Launch(Launch),
 }
 
+/// What a launcher tells the child that waits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Order {
+    /// The ids are mapped: take them, and prepare what does not depend on the instance.
+    TakeIds,
+    /// Become this; the executable and its channel come with it.
+    Launch(Launch),
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
     Ready(Ready),

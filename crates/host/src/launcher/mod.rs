@@ -3,9 +3,11 @@
 //! ```text
 //! server ── Setup ──▶ launcher      builds the read-only view in a mount namespace of its own, pivots into it
 //!        ◀─ Ready ──
-//!        ── Launch + channel, executable ──▶   clone3: user, pid, mount, net, ipc, uts, cgroup namespaces
-//!                       └─ child: ids, /proc, scratch space, limits, Landlock, capabilities, seccomp, exec
+//!                                  clone3: user, pid, mount, net, ipc, uts, cgroup namespaces
+//!                                      └─ spare child: ids, /proc, loopback, writable space; waits
+//!        ── Launch + channel, executable ──▶   the spare: limits, capabilities, Landlock, seccomp, exec
 //!        ◀─ Launched + pidfd ──                 or Failed: nothing is left
+//!                                  clone3: the next spare
 //! ```
 //!
 //! Why a process: attaching a process to a cgroup v1 waits for an RCU grace period (8.9 ms here), inheriting one costs

@@ -1,17 +1,22 @@
 //! The launcher's own side: one loop, one thread, one instance at a time.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process::ExitCode,
 };
 
-use rustix::process::Pid;
+use rustix::{
+    buffer::spare_capacity,
+    event::{PollFd, PollFlags, Timespec, poll},
+    net::{AddressFamily, SocketFlags, SocketType, socketpair},
+    pipe::{PipeFlags, pipe_with},
+    process::Pid,
+};
 
 use super::{
     GUEST_ID, channel, child,
-    message::{Failure, Launch, Ready, Reply, Request, Setup, Step},
+    message::{Failure, Launch, Order, Ready, Reply, Request, Setup, Step},
     view,
 };
 use crate::{
@@ -28,6 +33,9 @@ const NAMESPACES: libc::c_int = libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP;
 
+/// The longest word from a child about what went wrong, in bytes.
+const STATUS_BYTES_MAX: usize = 4096;
+
 /// Runs a launcher whose socket is its standard input; returns when the other side closes it.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -41,6 +49,7 @@ pub fn run() -> ExitCode {
 
 fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
     let mut prepared = None;
+    let mut spare = None;
     while let Some((request, fds)) = channel::receive::<Request>(socket)? {
         match request {
             Request::Setup(setup) => match prepare(&setup) {
@@ -53,19 +62,19 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
                 }
                 Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
             },
-            Request::Launch(launch) => match start(prepared.as_ref(), &launch, fds) {
-                Ok((pid, pidfd)) => {
-                    channel::send(
-                        socket,
-                        &Reply::Launched {
-                            pid: pid.as_raw_pid(),
-                        },
-                        &[pidfd.as_fd()],
-                    )?;
+            Request::Launch(launch) => match start(prepared.as_ref(), spare.take(), launch, fds) {
+                Ok(started) => {
+                    let reply = Reply::Launched {
+                        pid: started.pid.as_raw_pid(),
+                    };
+                    channel::send(socket, &reply, &[started.pidfd.as_fd()])?;
                 }
                 Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
             },
         }
+        // After the answer, so that nobody waits for it. What goes wrong here goes wrong again at the next launch, and is
+        // told then.
+        spare = spare.or_else(|| prepared.as_ref().and_then(|prepared| Spare::make(prepared).ok()));
     }
     Ok(())
 }
@@ -101,48 +110,97 @@ fn enter_user_namespace() -> Result<(), Failure> {
     fs::write("/proc/self/gid_map", format!("0 {gid} 1")).step("map the group id")
 }
 
-fn start(prepared: Option<&Prepared>, launch: &Launch, fds: Vec<OwnedFd>) -> Result<(Pid, OwnedFd), Failure> {
+/// A process in namespaces of its own that waits to be told what to become. It has run nothing but this file.
+///
+/// Half of a start is the kernel making namespaces; having them made ahead takes that half out of the caller's wait.
+struct Spare {
+    pid: Pid,
+    pidfd: OwnedFd,
+    orders: OwnedFd,
+    status: OwnedFd,
+}
+
+/// A process that has become what it was told to.
+struct Started {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Spare {
+    fn make(prepared: &Prepared) -> Result<Self, Failure> {
+        let (orders, orders_child) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .step("make a socket pair")?;
+        let (status, status_child) = pipe_with(PipeFlags::CLOEXEC).step("make a pipe")?;
+        // SAFETY: the launcher never starts a thread.
+        #[expect(unsafe_code, reason = "the child continues in a copy of this process")]
+        let cloned = unsafe { sys::clone3(NAMESPACES) }.step("clone into new namespaces")?;
+        match cloned {
+            Cloned::Child => {
+                drop((orders, status));
+                child::run(&prepared.filter, &orders_child, &status_child)
+            }
+            Cloned::Parent { pid, pidfd } => {
+                let spare = Self {
+                    pid,
+                    pidfd,
+                    orders,
+                    status,
+                };
+                map_ids(pid, prepared.outer_id)
+                    .and_then(|()| spare.order(&Order::TakeIds, &[]))
+                    .inspect_err(|_| spare.kill())?;
+                Ok(spare)
+            }
+        }
+    }
+
+    fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        channel::send(self.orders.as_fd(), order, fds).step("tell the child what to do")
+    }
+
+    fn become_program(self, launch: Launch, fds: &[OwnedFd; 2]) -> Result<Started, Failure> {
+        self.order(&Order::Launch(launch), &[fds[0].as_fd(), fds[1].as_fd()])
+            .and_then(|()| read_status(&self.status))
+            .inspect_err(|_| self.kill())?;
+        Ok(Started {
+            pid: self.pid,
+            pidfd: self.pidfd,
+        })
+    }
+
+    fn kill(&self) {
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL);
+    }
+
+    fn is_alive(&self) -> bool {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
+    }
+}
+
+fn start(
+    prepared: Option<&Prepared>,
+    spare: Option<Spare>,
+    launch: Launch,
+    fds: Vec<OwnedFd>,
+) -> Result<Started, Failure> {
     let refused = |step: &str| Failure {
         step: step.to_owned(),
         errno: 0,
     };
     let prepared = prepared.ok_or_else(|| refused("a launch before the setup"))?;
-    let [executable, guest_channel] =
-        <[OwnedFd; 2]>::try_from(fds).map_err(|_| refused("a launch without its two descriptors"))?;
-    let (go_read, go_write) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
-    let (status_read, status_write) =
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe")?;
-    // SAFETY: the launcher never starts a thread.
-    #[expect(unsafe_code, reason = "the child continues in a copy of this process")]
-    let cloned = unsafe { sys::clone3(NAMESPACES) }.step("clone into new namespaces")?;
-    match cloned {
-        Cloned::Child => {
-            drop((go_write, status_read));
-            let job = child::Job {
-                launch,
-                filter: &prepared.filter,
-                executable,
-                guest_channel,
-            };
-            child::run(&job, go_read.into(), &status_write)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            drop((go_read, status_write, executable, guest_channel));
-            let started = map_ids(pid, prepared.outer_id)
-                .and_then(|()| {
-                    rustix::io::write(&go_write, b"1")
-                        .step("let the child go")
-                        .map(drop)
-                })
-                .and_then(|()| read_status(status_read));
-            if let Err(failure) = started {
-                let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-                return Err(failure);
-            }
-            Ok((pid, pidfd))
-        }
-    }
+    let fds = <[OwnedFd; 2]>::try_from(fds).map_err(|_| refused("a launch without its two descriptors"))?;
+    // The kernel may have killed it for want of memory.
+    let spare = match spare.filter(Spare::is_alive) {
+        Some(spare) => spare,
+        None => Spare::make(prepared)?,
+    };
+    spare.become_program(launch, &fds)
 }
 
 fn map_ids(pid: Pid, outer_id: u32) -> Result<(), Failure> {
@@ -154,11 +212,15 @@ fn map_ids(pid: Pid, outer_id: u32) -> Result<(), Failure> {
 }
 
 /// Waits until the child has become the executable: its end of the pipe closes without a word.
-fn read_status(status: OwnedFd) -> Result<(), Failure> {
+fn read_status(status: &OwnedFd) -> Result<(), Failure> {
     let mut text = Vec::new();
-    fs::File::from(status)
-        .read_to_end(&mut text)
-        .step("hear from the child")?;
+    loop {
+        text.reserve(STATUS_BYTES_MAX);
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(status, spare_capacity(&mut text)));
+        if read.step("hear from the child")? == 0 || text.len() >= STATUS_BYTES_MAX {
+            break;
+        }
+    }
     if text.is_empty() {
         return Ok(());
     }
