@@ -1,2 +1,50 @@
-//! To be written.
-fn main() {}
+//! The guest agent: first process of every instance, and the guest side of the protocol.
+//!
+//! ```text
+//! host ◀── frames on fd 3 ──▶ agent ──▶ program: stdin, stdout, stderr, result (its fd 3)
+//! ```
+//!
+//! One thread, one poll loop, no runtime. Started with an empty environment inside finished walls: it reaps, runs programs,
+//! moves files, and kills everything when the host goes away. Every buffer has a limit: a program that floods is held up by
+//! its own pipes. Refuses to know what isolates it.
+//!
+//! `--root DIR` makes `DIR/work` and `DIR/tmp` stand in for `/work` and `/tmp`, for tests.
+
+mod agent;
+mod archive;
+mod connection;
+mod files;
+mod limits;
+mod paths;
+mod places;
+mod process;
+mod program;
+mod refusal;
+mod result;
+mod runtime;
+mod sys;
+mod upload;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let places = match (args.next(), args.next(), args.next()) {
+        (None, None, None) => places::Places::default(),
+        (Some(flag), Some(root), None) if flag == "--root" => places::Places::below(root.as_ref()),
+        _ => {
+            eprintln!(
+                "usage: vulcan-guest-agent [--root DIR], with the protocol's stream as file descriptor 3"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    match agent::run(places) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody reads this inside an instance; it is for people who run the agent by hand.
+            eprintln!("vulcan-guest-agent: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

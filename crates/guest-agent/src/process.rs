@@ -1,0 +1,99 @@
+//! Starting a program: its environment, its pipes, its session.
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+};
+
+use rustix::pipe::PipeFlags;
+
+use crate::{places::Places, sys};
+
+/// What programs find on their path.
+pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// Makes programs the first to go when memory runs out, before the agent, whose loss would look like a lost instance.
+const OOM_SCORE: &str = "500";
+
+/// A program to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// Program and arguments; the program is an absolute path.
+    pub(crate) argv: Vec<String>,
+    /// Its whole environment.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Its working directory.
+    pub(crate) cwd: PathBuf,
+    /// Whether its descriptor 3 is the way of a shim's report.
+    pub(crate) has_shim: bool,
+}
+
+/// A program that runs, and our ends of its pipes; none of them blocks.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) report: Option<OwnedFd>,
+}
+
+/// Returns the variables that every program has, below those of the user.
+pub(crate) fn environment(places: &Places, user: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::from([
+        ("HOME".to_owned(), places.work.display().to_string()),
+        ("LANG".to_owned(), "C.UTF-8".to_owned()),
+        ("PATH".to_owned(), PATH.to_owned()),
+        ("TMPDIR".to_owned(), places.tmp.display().to_string()),
+        ("USER".to_owned(), "vulcan".to_owned()),
+    ]);
+    env.extend(user);
+    env
+}
+
+/// Starts a program.
+pub(crate) fn start(command: &Command) -> io::Result<Child> {
+    let argv = command
+        .argv
+        .iter()
+        .map(|arg| CString::new(arg.as_str()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let env = command
+        .env
+        .iter()
+        .map(|(name, value)| CString::new(format!("{name}={value}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let program = argv.first().ok_or(io::ErrorKind::InvalidInput)?;
+    rustix::process::chdir(&command.cwd)?;
+
+    let (stdin_theirs, stdin) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (stdout, stdout_theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let (stderr, stderr_theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let report = if command.has_shim {
+        Some(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
+    } else {
+        None
+    };
+    let mut files = vec![stdin_theirs.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()];
+    files.extend(report.as_ref().map(|(_, theirs)| theirs.as_fd()));
+    for ours in [&stdin, &stdout, &stderr]
+        .into_iter()
+        .chain(report.as_ref().map(|(ours, _)| ours))
+    {
+        rustix::io::ioctl_fionbio(ours, true)?;
+    }
+
+    let pid = sys::spawn(program, &argv, &env, &files)?;
+    // Without it the kernel chooses by size alone.
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).ok();
+    Ok(Child {
+        pid,
+        stdin,
+        stdout,
+        stderr,
+        report: report.map(|(ours, _)| ours),
+    })
+}

@@ -1,0 +1,215 @@
+//! How each runtime is started.
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use vulcan_guest_protocol::{CodeForm, GuestRuntime, Invoke, Refusal};
+
+use crate::{
+    paths,
+    places::Places,
+    process::{self, Command},
+    refusal,
+};
+
+/// Where interpreters are looked for, in this order.
+const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
+const GO: [&str; 3] = ["/usr/bin/go", "/usr/lib/go/bin/go", "/usr/local/go/bin/go"];
+
+/// Runs the rest: `-c` takes the time of its own length, so it only holds this.
+const PYTHON_START: &str = "import sys;exec(compile(sys.argv[1],'<vulcan>','exec'),{'__name__':'<vulcan>'})";
+const PYTHON_SHIM: &str = include_str!("../runtimes/python/shim.py");
+/// What only failures and rarities need: compiled when they happen.
+const PYTHON_RARE: &str = include_str!("../runtimes/python/rare.py");
+const NODE_SHIM: &str = include_str!("../runtimes/node/shim.cjs");
+const NODE_SHIM_NAME: &str = ".vulcan-shim.cjs";
+
+/// Returns what to start for code that is in place.
+pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refusal> {
+    let entrypoint = places.work.join(&invoke.entrypoint);
+    let file = text(&entrypoint)?;
+    let context = [invoke.workload.clone(), invoke.timeout_ms.to_string()];
+    let mut cwd = places.work.clone();
+    let mut env = process::environment(places, invoke.env.clone());
+    let mut argv = match invoke.runtime {
+        GuestRuntime::Python => python(&file, context, invoke.one_shot)?,
+        GuestRuntime::Node => node(&file, places, context, "javascript")?,
+        GuestRuntime::Typescript => node(&file, places, context, "typescript")?,
+        GuestRuntime::Bash => vec![interpreter("bash", "bash", &["/bin/bash"])?, file],
+        GuestRuntime::Binary => binary(&entrypoint, file)?,
+        GuestRuntime::GoBuild => {
+            let (argv, folder) = go(invoke, &entrypoint, places)?;
+            cwd = folder;
+            env.extend(go_environment(places));
+            argv
+        }
+    };
+    argv.extend(invoke.args.iter().cloned());
+    if argv.iter().any(|arg| arg.contains('\0'))
+        || env
+            .iter()
+            .any(|(name, value)| name.contains(['\0', '=']) || value.contains('\0'))
+    {
+        let message = "an argument or a variable contains a NUL byte, or a variable's name a '='";
+        return Err(refusal::invalid(message));
+    }
+    Ok(Command {
+        argv,
+        env,
+        cwd,
+        has_shim: matches!(
+            invoke.runtime,
+            GuestRuntime::Python | GuestRuntime::Node | GuestRuntime::Typescript
+        ),
+    })
+}
+
+/// `-S` leaves out `site`, which takes a third of the interpreter's start; the shim adds what people miss of it.
+fn python(file: &str, [workload, timeout_ms]: [String; 2], one_shot: bool) -> Result<Vec<String>, Refusal> {
+    let program = interpreter(
+        "Python",
+        "python3",
+        &["/usr/bin/python3", "/usr/local/bin/python3"],
+    )?;
+    let mut argv = vec![program, "-S".to_owned()];
+    if one_shot {
+        // Compiled modules would only be read by a later program.
+        argv.push("-B".to_owned());
+    }
+    argv.extend(["-c", PYTHON_START, PYTHON_SHIM, PYTHON_RARE, file].map(str::to_owned));
+    argv.extend([workload, timeout_ms]);
+    Ok(argv)
+}
+
+/// The shim is a file, since code that `-e` evaluates leaves its helpers in the global scope of the program.
+fn node(file: &str, places: &Places, context: [String; 2], language: &str) -> Result<Vec<String>, Refusal> {
+    let mut argv = if let Some(node) = find("node") {
+        vec![node]
+    } else if let Some(deno) = find("deno") {
+        let options = [
+            "run",
+            "--allow-all",
+            "--quiet",
+            "--no-config",
+            "--no-lock",
+            "--no-remote",
+        ];
+        let mut argv = vec![deno];
+        argv.extend(options.map(str::to_owned));
+        argv
+    } else {
+        return Err(refusal::not_found(
+            "neither node nor deno is installed: apt-get install nodejs",
+        ));
+    };
+    let shim = OsStr::new(NODE_SHIM_NAME);
+    paths::open_root(&places.tmp)
+        .and_then(|folder| paths::make_file(&folder, shim, 0o444))
+        .and_then(|mut file| file.write_all(NODE_SHIM.as_bytes()))
+        .map_err(|error| refusal::io(format_args!("write {NODE_SHIM_NAME}"), &error))?;
+    argv.extend([
+        text(&places.tmp.join(shim))?,
+        file.to_owned(),
+        language.to_owned(),
+    ]);
+    argv.extend(context);
+    Ok(argv)
+}
+
+fn binary(entrypoint: &Path, file: String) -> Result<Vec<String>, Refusal> {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(entrypoint, mode)
+        .map_err(|error| refusal::io(format_args!("make {file} executable"), &error))?;
+    Ok(vec![file])
+}
+
+/// Compiles a file by its name, and a folder as a module, which it becomes where it is none.
+fn go(invoke: &Invoke, entrypoint: &Path, places: &Places) -> Result<(Vec<String>, PathBuf), Refusal> {
+    let program = interpreter("Go", "golang-go", &GO)?;
+    let out = places.work.join("out");
+    std::fs::create_dir_all(&out)
+        .map_err(|error| refusal::io(format_args!("make {}", out.display()), &error))?;
+    let out = text(&out.join("program"))?;
+    let mut argv = [&program, "build", "-trimpath", "-buildvcs=false", "-o", &out]
+        .map(str::to_owned)
+        .to_vec();
+    let folder = entrypoint.parent().unwrap_or(&places.work).to_owned();
+    match invoke.code_form {
+        CodeForm::File => argv.push(text(entrypoint)?),
+        CodeForm::Archive => {
+            let is_module = folder
+                .ancestors()
+                .take_while(|ancestor| ancestor.starts_with(&places.work))
+                .any(|ancestor| ancestor.join("go.mod").is_file());
+            if !is_module {
+                std::fs::write(folder.join("go.mod"), "module program\n")
+                    .map_err(|error| refusal::io("write go.mod", &error))?;
+            }
+            argv.push(".".to_owned());
+        }
+    }
+    Ok((argv, folder))
+}
+
+fn go_environment(places: &Places) -> [(String, String); 9] {
+    let below = |name: &str| places.tmp.join(name).display().to_string();
+    [
+        ("CGO_ENABLED", "0".to_owned()),
+        ("GO111MODULE", "on".to_owned()),
+        ("GOCACHE", below("go-cache")),
+        ("GOENV", "off".to_owned()),
+        ("GOFLAGS", String::new()),
+        ("GOPATH", below("go")),
+        // Nothing can be fetched in there; saying so at once beats waiting for a name server.
+        ("GOPROXY", "off".to_owned()),
+        ("GOTELEMETRY", "off".to_owned()),
+        ("GOTOOLCHAIN", "local".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+}
+
+fn interpreter(name: &str, package: &str, candidates: &[&str]) -> Result<String, Refusal> {
+    candidates
+        .iter()
+        .find(|path| is_file(Path::new(path)))
+        .map(|path| (*path).to_owned())
+        .ok_or_else(|| {
+            let places = candidates.join(", ");
+            refusal::not_found(format!(
+                "{name} is not installed: apt-get install {package} (looked for {places})"
+            ))
+        })
+}
+
+fn find(name: &str) -> Option<String> {
+    FOLDERS
+        .iter()
+        .map(|folder| Path::new(folder).join(name))
+        .find(|path| is_file(path))
+        .and_then(|path| path.to_str().map(str::to_owned))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// Finds a command's program as a shell does, but in the path of its own environment.
+pub(crate) fn look_up(program: &str, path: Option<&str>) -> Option<String> {
+    if program.contains('/') {
+        return Some(program.to_owned());
+    }
+    path?
+        .split(':')
+        .map(|folder| Path::new(folder).join(OsStr::new(program)))
+        .find(|candidate| is_file(candidate))
+        .and_then(|candidate| candidate.to_str().map(str::to_owned))
+}
+
+fn text(path: &Path) -> Result<String, Refusal> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| refusal::invalid("a path is not UTF-8"))
+}

@@ -1,0 +1,299 @@
+//! A guest agent to talk to.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vulcan_guest_protocol::{
+    CodeForm, DATA_BYTES_MAX, Direction, Exited, FromGuest, GENERATION_MAX, GENERATION_MIN, GuestFrame,
+    GuestRuntime, Hello, HostFrame, Invoke, Refusal,
+};
+
+/// Longer than anything here takes, the Go compiler's first run on a slow machine included.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running agent, and the stream to it.
+pub(crate) struct Guest {
+    pub(crate) root: TempDir,
+    stream: UnixStream,
+    decoder: FromGuest,
+    agent: Child,
+}
+
+/// What became of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) is_started: bool,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) output: Vec<u8>,
+    pub(crate) file: Vec<u8>,
+    pub(crate) exited: Option<Exited>,
+    pub(crate) refusal: Option<Refusal>,
+    pub(crate) is_done: bool,
+}
+
+impl Guest {
+    pub(crate) fn start() -> Self {
+        let mut guest = Self::start_silent();
+        guest.send(
+            0,
+            &HostFrame::Hello(Hello {
+                generation_min: GENERATION_MIN,
+                generation_max: GENERATION_MAX,
+            }),
+        );
+        let (channel, frame) = guest.next_frame().unwrap();
+        assert!(matches!((channel, frame), (0, GuestFrame::Welcome(_))));
+        guest
+    }
+
+    /// Starts an agent that nobody has greeted.
+    pub(crate) fn start_silent() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["work", "tmp"] {
+            std::fs::create_dir(root.path().join(folder)).unwrap();
+        }
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_read_timeout(Some(PATIENCE)).unwrap();
+        let agent = agent(root.path(), theirs.into());
+        Self {
+            root,
+            stream: ours,
+            decoder: FromGuest::default(),
+            agent,
+        }
+    }
+
+    pub(crate) fn work(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    pub(crate) fn send(&mut self, channel: u32, frame: &HostFrame) {
+        let mut bytes = Vec::new();
+        frame.encode(channel, &mut bytes).unwrap();
+        self.stream.write_all(&bytes).unwrap();
+    }
+
+    pub(crate) fn data(&mut self, channel: u32, bytes: &[u8]) {
+        for piece in bytes.chunks(DATA_BYTES_MAX) {
+            self.send(channel, &HostFrame::Data(piece.to_vec()));
+        }
+    }
+
+    /// Returns the next frame; `None` when the agent has closed the stream.
+    pub(crate) fn next_frame(&mut self) -> Option<(u32, GuestFrame)> {
+        loop {
+            if let Some(found) = self.decoder.next_frame().unwrap() {
+                return Some(found);
+            }
+            let mut bytes = [0; 65536];
+            let count = self.stream.read(&mut bytes).unwrap();
+            if count == 0 {
+                return None;
+            }
+            self.decoder.push(&bytes[..count]);
+        }
+    }
+
+    /// Waits until the channel is over.
+    pub(crate) fn finish(&mut self, channel: u32) -> Answer {
+        let mut answer = Answer::default();
+        loop {
+            let (number, frame) = self.next_frame().unwrap();
+            if number == channel && answer.take(frame) {
+                return answer;
+            }
+        }
+    }
+
+    pub(crate) fn begin(&mut self, channel: u32, run: &Run) {
+        self.send(channel, &HostFrame::Invoke(run.invoke.clone()));
+        self.data(channel, &run.code);
+        self.data(channel, &run.input);
+    }
+
+    pub(crate) fn run(&mut self, run: &Run) -> Answer {
+        self.begin(1, run);
+        self.finish(1)
+    }
+
+    /// Closes the stream, and waits for the agent's end.
+    pub(crate) fn hang_up(mut self) -> std::process::ExitStatus {
+        self.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        self.agent.wait().unwrap()
+    }
+
+    /// Waits for the agent's end.
+    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+        self.agent.wait().unwrap()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Both).ok();
+        self.agent.wait().unwrap();
+    }
+}
+
+impl Answer {
+    /// Takes a frame; returns whether it was the last.
+    fn take(&mut self, frame: GuestFrame) -> bool {
+        match frame {
+            GuestFrame::Started => self.is_started = true,
+            GuestFrame::Stdout(data) => self.stdout.extend(data),
+            GuestFrame::Stderr(data) => self.stderr.extend(data),
+            GuestFrame::Output(data) => self.output.extend(data),
+            GuestFrame::FileData(data) => self.file.extend(data),
+            GuestFrame::Exited(exited) => self.exited = Some(exited),
+            GuestFrame::Refused(refusal) => self.refusal = Some(refusal),
+            GuestFrame::Done => self.is_done = true,
+            GuestFrame::Welcome(_) | GuestFrame::System(_) => {}
+        }
+        self.exited.is_some() || self.refusal.is_some() || self.is_done
+    }
+
+    pub(crate) fn exited(&self) -> &Exited {
+        self.exited.as_ref().unwrap_or_else(|| panic!("{self:?}"))
+    }
+
+    /// Returns the handler's result.
+    pub(crate) fn result(&self) -> Value {
+        assert_eq!(self.exited().error, None, "{}", self.stderr());
+        serde_json::from_slice(&self.output).unwrap()
+    }
+
+    /// Returns the code, the message and the traceback of the shim's error.
+    pub(crate) fn error(&self) -> (&str, &str, &str) {
+        let error = self.exited().error.as_ref().unwrap_or_else(|| panic!("{self:?}"));
+        (&error.code, &error.message, error.stack.as_deref().unwrap_or(""))
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+}
+
+/// A program to run.
+pub(crate) struct Run {
+    pub(crate) invoke: Invoke,
+    code: Vec<u8>,
+    input: Vec<u8>,
+}
+
+impl Run {
+    pub(crate) fn file(runtime: GuestRuntime, name: &str, code: impl AsRef<[u8]>) -> Self {
+        let code = code.as_ref().to_vec();
+        let input = b"null".to_vec();
+        Self {
+            invoke: Invoke {
+                workload: "wl_test".into(),
+                runtime,
+                code_form: CodeForm::File,
+                entrypoint: name.into(),
+                code_bytes: code.len() as u64,
+                input_bytes: input.len() as u64,
+                args: Vec::new(),
+                env: BTreeMap::new(),
+                output_bytes_max: 1024 * 1024,
+                timeout_ms: 30_000,
+                one_shot: true,
+            },
+            code,
+            input,
+        }
+    }
+
+    pub(crate) fn archive(runtime: GuestRuntime, entrypoint: &str, files: &[(&str, &str)]) -> Self {
+        let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
+        for (name, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            archive
+                .append_data(&mut header, name, content.as_bytes())
+                .unwrap();
+        }
+        Self::packed(
+            runtime,
+            entrypoint,
+            archive.into_inner().unwrap().finish().unwrap(),
+        )
+    }
+
+    pub(crate) fn packed(runtime: GuestRuntime, entrypoint: &str, archive: Vec<u8>) -> Self {
+        let mut run = Self::file(runtime, entrypoint, archive);
+        run.invoke.code_form = CodeForm::Archive;
+        run
+    }
+
+    pub(crate) fn input(mut self, input: impl AsRef<[u8]>) -> Self {
+        self.input = input.as_ref().to_vec();
+        self.invoke.input_bytes = self.input.len() as u64;
+        self
+    }
+
+    pub(crate) fn args(mut self, args: &[&str]) -> Self {
+        self.invoke.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.invoke.env.insert(name.into(), value.into());
+        self
+    }
+
+    pub(crate) fn output_bytes_max(mut self, bytes: u64) -> Self {
+        self.invoke.output_bytes_max = bytes;
+        self
+    }
+
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.invoke.one_shot = false;
+        self
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "only the child can put the stream where the agent expects it"
+)]
+fn agent(root: &std::path::Path, stream: OwnedFd) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vulcan-guest-agent"));
+    command
+        .arg("--root")
+        .arg(root)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    // SAFETY: dup2 is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(move || match libc::dup2(stream.as_raw_fd(), 3) {
+            -1 => Err(std::io::Error::last_os_error()),
+            // The same number keeps its close-on-exec flag.
+            3 if stream.as_raw_fd() == 3 => {
+                Ok(rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::empty())?)
+            }
+            _ => Ok(()),
+        });
+    }
+    command.spawn().unwrap()
+}

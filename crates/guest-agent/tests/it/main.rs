@@ -1,0 +1,15 @@
+//! The real agent on a socket pair, with the interpreters of this machine.
+//!
+//! Python, Node, Bash and Go must be installed: a test whose interpreter is missing fails.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod guest;
+
+mod archives;
+mod files;
+mod node;
+mod processes;
+mod python;
+mod scripts;
+mod typescript;
