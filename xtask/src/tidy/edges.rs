@@ -30,6 +30,9 @@ const HTTP_SERVER: &[&str] = &["axum", "axum-extra", "tower-http", "utoipa-axum"
 const DATABASE: &[&str] = &["sqlx", "rusqlite", "diesel", "sea-orm", "tokio-postgres"];
 const KERNEL: &[&str] = &["landlock", "seccompiler", "nix", "rustix", "libc"];
 
+/// Where the table stands for people.
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
+
 /// Whatever is built static and embedded is built by it, in the build scripts and tests of any room.
 const BUILD_TOOL: &str = "vulcan-static-build";
 
@@ -150,19 +153,21 @@ const ROOMS: &[Room] = &[
 /// Finds dependencies that the table does not have, and rooms without a row.
 pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
     let manifests = manifests(tree);
+    let architecture = tree.files.iter().find(|file| file.path == ARCHITECTURE);
+    let architecture = architecture.map_or("", |file| file.text.as_str());
     let packages: Vec<&str> = manifests.iter().map(|manifest| manifest.name.as_str()).collect();
     manifests
         .iter()
-        .flat_map(|manifest| manifest_findings(manifest, &packages))
+        .flat_map(|manifest| manifest_findings(manifest, &packages, architecture))
         .collect()
 }
 
-fn manifest_findings(manifest: &Manifest, packages: &[&str]) -> Vec<Finding> {
+fn manifest_findings(manifest: &Manifest, packages: &[&str], architecture: &str) -> Vec<Finding> {
     let Some(room) = ROOMS.iter().find(|room| is_match(room.name, &manifest.name)) else {
         let message = "the package has no row in xtask/src/tidy/edges.rs and ARCHITECTURE.md: say what it may depend on";
         return vec![Finding::new(&manifest.path, 1, message)];
     };
-    let mut findings = Vec::new();
+    let mut findings = Vec::from_iter(undocumented(room, architecture));
     for dependency in &manifest.dependencies {
         let is_room = packages.contains(&dependency.name.as_str());
         if is_room && !may_use(room, &dependency.name, dependency.kind) {
@@ -185,6 +190,17 @@ fn manifest_findings(manifest: &Manifest, packages: &[&str]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn undocumented(room: &Room, architecture: &str) -> Option<Finding> {
+    let row = format!("| `{}` |", room.name);
+    let message = || {
+        format!(
+            "the table of rooms lacks a row for {}: say what it is and what it may depend on",
+            room.name
+        )
+    };
+    (!architecture.contains(&row)).then(|| Finding::new(ARCHITECTURE, 1, message()))
 }
 
 fn may_use(room: &Room, name: &str, kind: Kind) -> bool {
@@ -221,6 +237,11 @@ mod tests {
                 format!("[package]\nname = \"{room}\"\n"),
             )
         }));
+        let table: String = ROOMS
+            .iter()
+            .map(|room| format!("| `{}` |\n", room.name))
+            .collect();
+        files.push((ARCHITECTURE.to_owned(), table));
         let files: Vec<(&str, &str)> = files
             .iter()
             .map(|(path, text)| (path.as_str(), text.as_str()))
@@ -292,5 +313,18 @@ mod tests {
     #[test]
     fn a_package_without_a_row_is_found() {
         assert!(messages("vulcan-surprise", "dependencies", "serde")[0].contains("has no row"));
+    }
+
+    #[test]
+    fn a_room_that_the_architecture_leaves_out_is_found() {
+        let tree = Tree::of(&[
+            ("crates/api/Cargo.toml", "[package]\nname = \"vulcan-api\"\n"),
+            (ARCHITECTURE, "| `vulcan-node` |"),
+        ]);
+        assert!(
+            findings(&tree)[0]
+                .to_string()
+                .contains("lacks a row for vulcan-api")
+        );
     }
 }
