@@ -5,6 +5,7 @@
 //! nodes, the bus, and any concrete backend.
 
 mod capture;
+pub mod conformance;
 mod error;
 mod guest;
 mod instance;
