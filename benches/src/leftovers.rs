@@ -81,7 +81,7 @@ impl Held {
     }
 }
 
-/// Records are databases, logs are what lies in their folder.
+/// Records are databases with the lock beside them, logs are what lies in their folder.
 fn is_record(data: &Path, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_log = path.strip_prefix(data).is_ok_and(|path| path.starts_with("logs"));
