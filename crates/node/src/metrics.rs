@@ -1,0 +1,233 @@
+//! What a node counts. No ids in labels; every label comes from a closed set.
+
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use vulcan_api::{IsolationClass, Runtime, StartKind, Status};
+
+use crate::{Capacity, admission::Used};
+
+/// What a node counts; clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    workloads: Family<EndLabels, Counter>,
+    start_seconds: Family<StartLabels, Histogram, fn() -> Histogram>,
+    run_seconds: Family<CodeLabels, Histogram, fn() -> Histogram>,
+    instances: Family<InstanceLabels, Gauge>,
+    memory: Family<CodeLabels, Histogram, fn() -> Histogram>,
+    capacity_memory: Gauge<f64, AtomicU64>,
+    capacity_memory_used: Gauge<f64, AtomicU64>,
+    capacity_instances: Gauge,
+    capacity_instances_used: Gauge,
+    logs_truncated: Counter,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CodeLabels {
+    isolation: Label,
+    runtime: Label,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    isolation: Label,
+    runtime: Label,
+    status: Label,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StartLabels {
+    isolation: Label,
+    runtime: Label,
+    start: Label,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InstanceLabels {
+    isolation: Label,
+    runtime: Label,
+    state: Label,
+}
+
+/// A label's value from a closed set, without a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Label(&'static str);
+
+impl EncodeLabelValue for Label {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
+/// What kind of code runs under what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) isolation: IsolationClass,
+    pub(crate) runtime: Runtime,
+}
+
+/// Whether an instance runs code or is being removed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum InstanceState {
+    Running,
+    Stopping,
+}
+
+impl InstanceState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes a node's metrics and registers them under `vulcan_…`; once per registry.
+    pub fn register(registry: &mut Registry) -> Self {
+        let registry = registry.sub_registry_with_prefix("vulcan");
+        let metrics = Self::new();
+        registry.register("workloads", "Workloads that ended", metrics.workloads.clone());
+        let help = "Seconds until the instance was ready for the program, compiling included";
+        registry.register("start_seconds", help, metrics.start_seconds.clone());
+        let help = "Seconds from handing over the code until the program's end";
+        registry.register("run_seconds", help, metrics.run_seconds.clone());
+        registry.register("pool_instances", "Live instances", metrics.instances.clone());
+        let help = "The most memory that an instance used at once, at its end";
+        registry.register("instance_memory_bytes", help, metrics.memory.clone());
+        registry.register(
+            "capacity_memory_bytes",
+            "Memory for instances",
+            metrics.capacity_memory.clone(),
+        );
+        let help = "Memory promised to live instances";
+        registry.register(
+            "capacity_memory_used_bytes",
+            help,
+            metrics.capacity_memory_used.clone(),
+        );
+        registry.register(
+            "capacity_instances",
+            "The most instances at once",
+            metrics.capacity_instances.clone(),
+        );
+        let help = "Live instances that count against the capacity";
+        registry.register(
+            "capacity_instances_used",
+            help,
+            metrics.capacity_instances_used.clone(),
+        );
+        let help = "Workloads of whose log a part was dropped";
+        registry.register("logs_truncated", help, metrics.logs_truncated.clone());
+        metrics
+    }
+
+    fn new() -> Self {
+        // 0.5 ms to 33 s, and 1 ms to 37 min: from the start of a static binary to a compiled program, to the longest run.
+        let starts: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 17));
+        let runs: fn() -> Histogram = || Histogram::new(exponential_buckets(0.001, 3.0, 14));
+        // 1 MiB to 32 GiB.
+        let memory: fn() -> Histogram = || Histogram::new(exponential_buckets(f64::from(1 << 20), 2.0, 16));
+        Self {
+            workloads: Family::default(),
+            start_seconds: Family::new_with_constructor(starts),
+            run_seconds: Family::new_with_constructor(runs),
+            instances: Family::default(),
+            memory: Family::new_with_constructor(memory),
+            capacity_memory: Gauge::default(),
+            capacity_memory_used: Gauge::default(),
+            capacity_instances: Gauge::default(),
+            capacity_instances_used: Gauge::default(),
+            logs_truncated: Counter::default(),
+        }
+    }
+
+    /// Counts an instance that became ready.
+    pub(crate) fn started(&self, kind: Kind, start: StartKind, took: Duration) {
+        let labels = StartLabels {
+            isolation: Label(kind.isolation.as_str()),
+            runtime: Label(kind.runtime.as_str()),
+            start: Label(start.as_str()),
+        };
+        self.start_seconds
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+    }
+
+    /// Counts a program that ran.
+    pub(crate) fn ran(&self, kind: Kind, took: Duration, mem_peak_mb: Option<f64>) {
+        let labels = CodeLabels {
+            isolation: Label(kind.isolation.as_str()),
+            runtime: Label(kind.runtime.as_str()),
+        };
+        self.run_seconds
+            .get_or_create(&labels)
+            .observe(took.as_secs_f64());
+        if let Some(mib) = mem_peak_mb {
+            self.memory
+                .get_or_create(&labels)
+                .observe(mib * f64::from(1 << 20));
+        }
+    }
+
+    /// Counts a workload that ended.
+    pub(crate) fn ended(&self, kind: Kind, status: Status, log_truncated: LogTruncated) {
+        let labels = EndLabels {
+            isolation: Label(kind.isolation.as_str()),
+            runtime: Label(kind.runtime.as_str()),
+            status: Label(status.as_str()),
+        };
+        self.workloads.get_or_create(&labels).inc();
+        if log_truncated.0 {
+            self.logs_truncated.inc();
+        }
+    }
+
+    /// Counts an instance as being in a state, until the returned value is dropped.
+    pub(crate) fn instance(&self, kind: Kind, state: InstanceState) -> Counted {
+        let labels = InstanceLabels {
+            isolation: Label(kind.isolation.as_str()),
+            runtime: Label(kind.runtime.as_str()),
+            state: Label(state.as_str()),
+        };
+        let gauge = self.instances.get_or_create_owned(&labels);
+        gauge.inc();
+        Counted(gauge)
+    }
+
+    /// Sets the gauges of the capacity.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge is a float; 2⁵³ MiB is more than any machine has"
+    )]
+    pub(crate) fn capacity(&self, capacity: Capacity, used: Used) {
+        let bytes = |mib: u64| mib as f64 * f64::from(1 << 20);
+        self.capacity_memory.set(bytes(capacity.mem_mb));
+        self.capacity_memory_used.set(bytes(used.mem_mb));
+        self.capacity_instances.set(capacity.instances_max.into());
+        self.capacity_instances_used.set(used.instances.into());
+    }
+}
+
+/// Whether a part of a log was dropped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogTruncated(pub(crate) bool);
+
+/// Counts one for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

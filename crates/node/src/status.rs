@@ -1,0 +1,95 @@
+//! The reports on the node as a whole.
+
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep_until, timeout};
+use vulcan_api::{BackendInfo, NodeCapacity, NodeInfo, Readiness};
+use vulcan_backend::{Backend, Probe};
+use vulcan_bus::NodeStatus;
+
+use crate::{host, node::Node};
+
+/// How long a backend may look at the host.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Reports the node at once, at every change of its backends, and every few seconds, for as long as it is polled.
+pub(crate) async fn report(node: Arc<Node>, mut backends: Vec<BackendInfo>) {
+    let mut probe_at = Instant::now() + node.intervals.probe;
+    loop {
+        let status = status(&node, backends.clone());
+        node.outbox.tell_status(status).await;
+        let report_at = Instant::now() + node.intervals.status;
+        // Looks until something has changed or the next report is due.
+        loop {
+            tokio::select! {
+                () = sleep_until(report_at) => break,
+                () = sleep_until(probe_at) => {}
+                () = node.look.notified() => {}
+            }
+            probe_at = Instant::now() + node.intervals.probe;
+            let seen = look(&node).await;
+            if seen != backends {
+                backends = seen;
+                break;
+            }
+        }
+    }
+}
+
+/// Looks at all backends at once.
+pub(crate) async fn look(node: &Node) -> Vec<BackendInfo> {
+    let mut seen = join_all(node.backends.values().map(|backend| info(node, backend.as_ref()))).await;
+    seen.sort_by_key(|info| info.isolation.strength());
+    seen
+}
+
+async fn info(node: &Node, backend: &dyn Backend) -> BackendInfo {
+    let silent = || {
+        let reasons = vec![format!("it did not answer within {PROBE_DEADLINE:?}")];
+        Probe {
+            readiness: Readiness::Unfit { reasons },
+            runtimes: Vec::new(),
+        }
+    };
+    let probe = timeout(PROBE_DEADLINE, backend.probe())
+        .await
+        .unwrap_or_else(|_| silent());
+    let capabilities = backend.capabilities();
+    BackendInfo {
+        isolation: capabilities.isolation,
+        node: node.name.clone(),
+        readiness: probe.readiness,
+        runtimes: probe.runtimes,
+        abilities: capabilities
+            .abilities
+            .iter()
+            .map(|ability| ability.as_str().to_owned())
+            .collect(),
+    }
+}
+
+fn status(node: &Node, backends: Vec<BackendInfo>) -> NodeStatus {
+    let (used, workloads) = node.census();
+    let is_usable = backends.iter().any(|backend| backend.readiness.is_usable());
+    let info = NodeInfo {
+        name: node.name.clone(),
+        ready: is_usable && !node.draining.load(Ordering::SeqCst),
+        kernel: host::kernel(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        capacity: NodeCapacity {
+            cpus: host::cpus(),
+            mem_mb: node.capacity.mem_mb,
+            mem_used_mb: used.mem_mb,
+            instances_max: node.capacity.instances_max,
+            instances: used.instances,
+        },
+        seen_at: node.clock.now(),
+        started_at: node.started_at,
+    };
+    NodeStatus {
+        node: info,
+        backends,
+        workloads,
+    }
+}
