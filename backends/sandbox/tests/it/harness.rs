@@ -154,7 +154,6 @@ impl Harness for SandboxHarness {
     async fn leftovers(&self) -> Vec<String> {
         let mounts = mounts()
             .difference(&self.mounts_before)
-            .cloned()
             .map(|mount| format!("mount {mount}"))
             .collect();
         [self.processes(), self.cgroups(), mounts].concat()

@@ -40,6 +40,10 @@ const SCRATCH_PARTS: [(&str, &str); 3] = [
 
 /// Prepares, waits for orders, and becomes the executable. On failure tells why through `status`, and ends.
 pub(super) fn run(filter: &SyscallFilter, orders: &OwnedFd, status: &OwnedFd) -> ! {
+    // Out of the way of the number that the channel will have.
+    let Ok(status) = rustix::io::fcntl_dupfd_cloexec(status, CHANNEL_FD + 1) else {
+        sys::exit_now(1)
+    };
     let failure = match prepare(filter, orders) {
         Ok(executable) => {
             let error = sys::execute(executable.as_fd(), view::agent_name());
@@ -50,7 +54,7 @@ pub(super) fn run(filter: &SyscallFilter, orders: &OwnedFd, status: &OwnedFd) ->
         Err(failure) => failure,
     };
     let text = serde_json::to_vec(&failure).unwrap_or_default();
-    let _ = rustix::io::write(status, &text);
+    let _ = rustix::io::write(&status, &text);
     sys::exit_now(1)
 }
 
@@ -62,8 +66,8 @@ fn prepare(filter: &SyscallFilter, orders: &OwnedFd) -> Result<OwnedFd, Failure>
         return Err(out_of_turn());
     };
     rustix::system::sethostname(launch.hostname.as_bytes()).step("set the host name")?;
-    size_scratch(&scratch, &launch).step("size the writable space")?;
-    let executable = place_descriptors(&executable, &guest_channel)?;
+    size_scratch(scratch, &launch).step("size the writable space")?;
+    let executable = place_descriptors(executable, guest_channel)?;
     confine(filter, &launch)?;
     Ok(executable)
 }
@@ -161,25 +165,28 @@ fn mount_scratch() -> Result<OwnedFd, Failure> {
     Ok(context)
 }
 
-fn size_scratch(context: &OwnedFd, launch: &Launch) -> std::io::Result<()> {
+fn size_scratch(context: OwnedFd, launch: &Launch) -> std::io::Result<()> {
     fsconfig_set_string(context.as_fd(), "size", launch.scratch_bytes.to_string())?;
     fsconfig_set_string(context.as_fd(), "nr_inodes", launch.scratch_inodes.to_string())?;
     fsconfig_reconfigure(context.as_fd())?;
+    drop(context);
     Ok(())
 }
 
 /// Leaves /dev/null as 0, 1 and 2 and the channel as 3; everything else closes at the exec.
-fn place_descriptors(executable: &OwnedFd, guest_channel: &OwnedFd) -> Result<OwnedFd, Failure> {
-    // Out of the way of the numbers that are about to be taken.
+///
+/// Nobody may own a descriptor with one of these numbers when this is called: dropping it later would close ours.
+fn place_descriptors(executable: OwnedFd, guest_channel: OwnedFd) -> Result<OwnedFd, Failure> {
     let above = CHANNEL_FD + 1;
-    let executable = rustix::io::fcntl_dupfd_cloexec(executable, above).step("move the executable")?;
-    let channel = rustix::io::fcntl_dupfd_cloexec(guest_channel, above).step("move the channel")?;
+    let moved = |fd: OwnedFd| rustix::io::fcntl_dupfd_cloexec(&fd, above);
+    let executable = moved(executable).step("move the executable")?;
+    let channel = moved(guest_channel).step("move the channel")?;
     let null = fs::File::options()
         .read(true)
         .write(true)
         .open("/dev/null")
         .step("open /dev/null")?;
-    let null = rustix::io::fcntl_dupfd_cloexec(&null, above).step("move /dev/null")?;
+    let null = moved(null.into()).step("move /dev/null")?;
     rustix::stdio::dup2_stdin(&null).step("set standard input")?;
     rustix::stdio::dup2_stdout(&null).step("set standard output")?;
     rustix::stdio::dup2_stderr(&null).step("set standard error")?;

@@ -102,6 +102,24 @@ fn a_program_of_the_host_that_is_not_in_the_view_is_refused() {
 }
 
 #[test]
+fn the_channel_is_open_as_long_as_the_program_runs() {
+    let launcher = launcher();
+    for _ in 0..3 {
+        let (launched, mut channel) = start(&launcher, &program("/usr/bin/yes")).unwrap();
+        channel.set_nonblocking(true).unwrap();
+        let error = channel.read(&mut [0]).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            std::io::ErrorKind::WouldBlock,
+            "the other end is open"
+        );
+        rustix::process::pidfd_send_signal(&launched.pidfd, rustix::process::Signal::KILL).unwrap();
+        wait_until_readable(&launched.pidfd);
+        assert_eq!(channel.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+#[test]
 fn what_was_started_ends_with_its_launcher() {
     let launcher = launcher();
     let (launched, _channel) = start(&launcher, &program("/usr/bin/yes")).unwrap();
