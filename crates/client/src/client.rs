@@ -234,18 +234,22 @@ impl Client {
         self.fetch("v1/stats", "send its counts").await
     }
 
-    /// Checks within `limit` that a vulcan server lives there.
+    /// Checks within `limit` that a vulcan server lives there: that it says so, and that it speaks this API.
     ///
     /// # Errors
     ///
     /// [`ClientError`]; [`ClientError::Malformed`] when something else answers.
     pub async fn health(&self, limit: Duration) -> Result<(), ClientError> {
         let call = self.0.call("say that it lives", limit);
-        let body = call.body(self.0.get("healthz")).await?;
-        if is_healthy(&body) {
-            return Ok(());
-        }
-        Err(call.malformed("its /healthz is not vulcan's"))
+        call.within(async {
+            let body = call.body(self.0.get("healthz")).await?;
+            if body != "ok\n".as_bytes() {
+                return Err(call.malformed("its /healthz is not vulcan's"));
+            }
+            // Many a server answers "ok" there; none but ours has nodes of this shape.
+            call.json::<NodeList>(self.0.get("v1/nodes")).await.map(drop)
+        })
+        .await
     }
 
     async fn fetch<T: DeserializeOwned>(&self, path: &str, what: &'static str) -> Result<T, ClientError> {
@@ -283,12 +287,4 @@ impl Client {
             }
         }
     }
-}
-
-fn is_healthy(body: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Health {
-        service: String,
-    }
-    serde_json::from_slice::<Health>(body).is_ok_and(|health| health.service == "vulcan")
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! ┌─▶ connect (Last-Event-ID) ──▶ read ──"end" event──▶ over
 //! │        │ fails                  │ breaks, ends early, falls silent
-//! └── wait ┴────────────────────────┘   at most RETRIES_MAX times without a byte in between
+//! └── wait ┴────────────────────────┘   at most RETRIES_MAX times without a line in between
 //! ```
 
 use std::{
@@ -15,6 +15,7 @@ use std::{
 use futures::Stream;
 use http::header::ACCEPT;
 use reqwest::Response;
+use tokio::time::Instant;
 use vulcan_api::{LogLine, WorkloadId};
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     sse::{Event, Parser},
 };
 
-/// How often a broken stream is opened again without a byte in between.
+/// How often a broken stream is opened again without a line in between.
 const RETRIES_MAX: u32 = 6;
 /// The wait before the first of them; it doubles each time.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -34,6 +35,11 @@ const RETRY_LONGEST: Duration = Duration::from_secs(2);
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// A stream that is silent for so long is opened again: the server sends a sign of life far more often.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// A stream that was open for so long counts as one that worked.
+const HELD_MIN: Duration = Duration::from_secs(5);
+/// The most characters of the server's reason that go into an error.
+const REASON_CHARS_MAX: usize = 200;
 
 /// Which lines to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +68,7 @@ pub struct LogTail {
     id: WorkloadId,
     options: LogOptions,
     connection: Option<(Response, Parser)>,
+    connected_at: Instant,
     failures: u32,
     is_over: bool,
 }
@@ -73,6 +80,7 @@ impl LogTail {
             id,
             options,
             connection: None,
+            connected_at: Instant::now(),
             failures: 0,
             is_over: false,
         }
@@ -88,7 +96,7 @@ impl LogTail {
     pub async fn next(&mut self) -> Option<Result<LogLine, ClientError>> {
         while !self.is_over {
             let step = match self.buffered() {
-                Some(event) => self.take(&event),
+                Some(event) => self.take(&event).await,
                 None => self.advance().await.map(|()| None),
             };
             match step {
@@ -114,7 +122,7 @@ impl LogTail {
         self.connection.as_mut().and_then(|(_, parser)| parser.next())
     }
 
-    fn take(&mut self, event: &Event) -> Result<Option<LogLine>, ClientError> {
+    async fn take(&mut self, event: &Event) -> Result<Option<LogLine>, ClientError> {
         match event.kind.as_str() {
             "end" => {
                 self.is_over = true;
@@ -128,7 +136,13 @@ impl LogTail {
                     return Ok(None);
                 }
                 self.options.after = line.id;
+                self.failures = 0;
                 Ok(Some(line))
+            }
+            "error" => {
+                let reason: String = event.data.chars().take(REASON_CHARS_MAX).collect();
+                let error = self.call().malformed(format!("a log that breaks off: {reason}"));
+                self.broken(error).await.map(|()| None)
             }
             // A newer server may send more kinds.
             _ => Ok(None),
@@ -142,21 +156,16 @@ impl LogTail {
         };
         // Cancel-safe: a chunk is either still in the connection or in the parser.
         match tokio::time::timeout(SILENCE_MAX, response.chunk()).await {
-            Ok(Ok(Some(bytes))) => {
-                self.failures = 0;
-                parser
-                    .feed(&bytes)
-                    .map_err(|error| self.call().malformed(error.to_string()))
-            }
+            Ok(Ok(Some(bytes))) => parser
+                .feed(&bytes)
+                .map_err(|error| self.call().malformed(error.to_string())),
             Ok(Ok(None)) => {
-                self.connection = None;
                 let error = self.call().malformed("a log that ends without its end mark");
-                self.failed(error).await
+                self.broken(error).await
             }
             Ok(Err(error)) => {
-                self.connection = None;
                 let error = self.call().network(error);
-                self.failed(error).await
+                self.broken(error).await
             }
             Err(_) => {
                 self.connection = None;
@@ -180,10 +189,20 @@ impl LogTail {
         match call.within(call.accepted(request)).await {
             Ok(response) => {
                 self.connection = Some((response, Parser::default()));
+                self.connected_at = Instant::now();
                 Ok(())
             }
             Err(error) => self.failed(error).await,
         }
+    }
+
+    /// Notes that an open stream broke. One that held for a while was no failure of the server's.
+    async fn broken(&mut self, error: ClientError) -> Result<(), ClientError> {
+        self.connection = None;
+        if self.connected_at.elapsed() >= HELD_MIN {
+            self.failures = 0;
+        }
+        self.failed(error).await
     }
 
     /// Waits before the next attempt, or gives up with `error`.

@@ -57,6 +57,8 @@ async fn a_foreign_server_is_told_apart() {
     let server = Scripted::start(vec![
         with_type("404 Not Found", "text/html", "<h1>\u{1b}[31mnginx</h1>"),
         json("200 OK", r#"{"status": "ok"}"#),
+        with_type("200 OK", "text/plain", "ok\n"),
+        json("200 OK", r#"{"what": "else"}"#),
         json("200 OK", r#"{"what": "else"}"#),
     ])
     .await;
@@ -69,8 +71,20 @@ async fn a_foreign_server_is_told_apart() {
     );
     for error in [
         client.health(Duration::from_secs(5)).await.unwrap_err(),
+        client.health(Duration::from_secs(5)).await.unwrap_err(),
         client.stats().await.unwrap_err(),
     ] {
         assert!(matches!(error, ClientError::Malformed { .. }), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn a_vulcan_server_is_known_by_its_health_and_its_nodes() {
+    let server = Scripted::start(vec![
+        with_type("200 OK", "text/plain", "ok\n"),
+        json("200 OK", r#"{"nodes": []}"#),
+    ])
+    .await;
+
+    server.client.health(Duration::from_secs(5)).await.unwrap();
 }

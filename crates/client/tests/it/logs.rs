@@ -109,3 +109,14 @@ async fn a_line_that_is_none_is_malformed() {
     let (_, error) = texts(&mut tail(&server)).await;
     assert!(matches!(error, Some(ClientError::Malformed { .. })), "{error:?}");
 }
+
+#[tokio::test]
+async fn an_error_of_the_server_is_a_break_and_stays_bounded() {
+    let broken = events("event: error\ndata: {\"error\": \"disk\"}\n\n", true);
+    let server = Scripted::start(vec![broken; 20]).await;
+
+    let (_, error) = texts(&mut tail(&server)).await;
+
+    assert!(error.unwrap().to_string().contains("disk"));
+    assert_eq!(server.requests().len(), 7);
+}
