@@ -1,0 +1,20 @@
+//! What the platform does on behalf of a caller: validate, resolve, submit, look up, stop.
+//!
+//! Refuses to know HTTP: requests come as plain values, refusals go as [`Refused`].
+
+pub(crate) mod archive;
+mod cursor;
+mod fields;
+mod isolation;
+mod logs;
+mod overview;
+mod parse;
+mod prepare;
+mod refused;
+mod submit;
+mod workloads;
+
+pub(crate) use logs::{LogItem, LogQuery, position as log_position};
+pub(crate) use refused::Refused;
+pub(crate) use submit::Request;
+pub(crate) use workloads::ListQuery;

@@ -1,0 +1,186 @@
+//! From the bytes of a body to a [`WorkloadSpec`], and from a bad body to the field that is bad.
+
+use serde_json::{Value, error::Category};
+use vulcan_api::{Isolation, Problem, ProblemKind, ResourceLimits, Runtime, WorkloadSpec};
+
+use super::Refused;
+
+/// The longest part of serde's message that is repeated, in characters.
+const MESSAGE_CHARS_MAX: usize = 300;
+/// A bad body up to this size is read a third time, for the value that is bad.
+const DIAGNOSE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Reads a spec.
+///
+/// # Errors
+///
+/// `malformed-body` when the bytes are no JSON, `invalid-field` when the JSON is no spec.
+pub(super) fn spec(body: &[u8], limits: &ResourceLimits) -> Result<WorkloadSpec, Refused> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => invalid_field(body, limits, &error),
+        Category::Io | Category::Syntax | Category::Eof => {
+            let message = shortened(&error.to_string());
+            Refused::new(
+                ProblemKind::MalformedBody,
+                format!("the body is not JSON that can be read: {message}"),
+            )
+        }
+    })
+}
+
+/// Reads the body again to find the field; a good body never comes here.
+fn invalid_field(body: &[u8], limits: &ResourceLimits, error: &serde_json::Error) -> Refused {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let tracked: Result<WorkloadSpec, _> = serde_path_to_error::deserialize(&mut json);
+    let path = tracked
+        .err()
+        .map(|error| error.path().to_string())
+        .unwrap_or_default();
+    let value = (body.len() <= DIAGNOSE_BYTES_MAX)
+        .then(|| serde_json::from_slice::<Value>(body).ok())
+        .flatten();
+    let is_root = path.is_empty() || path == ".";
+    let is_without_runtime = value
+        .as_ref()
+        .and_then(Value::as_object)
+        .is_some_and(|object| !object.contains_key("runtime"));
+    let (field, given) = match (is_root, is_without_runtime) {
+        (true, true) => ("runtime".to_owned(), None),
+        (true, false) => ("body".to_owned(), value),
+        (false, _) => {
+            let given = value
+                .as_ref()
+                .and_then(|value| value.pointer(&pointer(&path)))
+                .cloned();
+            (path, given)
+        }
+    };
+    let detail = format!("{field}: {}", shortened(&error.to_string()));
+    Problem::new(ProblemKind::InvalidField, detail)
+        .with_field(field.clone(), given, allowed(&field, limits))
+        .into()
+}
+
+/// Turns `resources.mem_mb` and `args[3]` into the JSON pointers `/resources/mem_mb` and `/args/3` (RFC 6901).
+fn pointer(path: &str) -> String {
+    let mut pointer = String::with_capacity(path.len() + 1);
+    pointer.push('/');
+    for character in path.chars() {
+        match character {
+            '.' | '[' => pointer.push('/'),
+            ']' => {}
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            other => pointer.push(other),
+        }
+    }
+    pointer
+}
+
+/// Says what a field may be.
+pub(super) fn allowed(field: &str, limits: &ResourceLimits) -> String {
+    let (min, max) = (ResourceLimits::MIN, limits.max);
+    match field.split(['.', '[']).next().unwrap_or(field) {
+        "runtime" => format!("one of {}", names(Runtime::ALL.into_iter().map(Runtime::as_str))),
+        "isolation" => format!("one of {}", names(Isolation::ALL.into_iter().map(Isolation::as_str))),
+        "code" => "a string: the source text; exactly one of code and code_archive".to_owned(),
+        "code_archive" => "a string: a tar.gz archive in base64; exactly one of code and code_archive".to_owned(),
+        "entrypoint" => "a string: a relative path".to_owned(),
+        "args" => "an array of strings".to_owned(),
+        "input" => "any JSON value".to_owned(),
+        "env" | "labels" => "an object whose values are strings".to_owned(),
+        "network" => "none; egress is not available yet".to_owned(),
+        "idempotent" => "true or false".to_owned(),
+        "resources" => match field {
+            "resources.cpus" => format!("a number from {} to {}", min.cpus, max.cpus),
+            "resources.mem_mb" => format!("a whole number from {} to {}", min.mem_mb, max.mem_mb),
+            "resources.disk_mb" => format!("a whole number from {} to {}", min.disk_mb, max.disk_mb),
+            "resources.pids" => format!("a whole number from {} to {}", min.pids, max.pids),
+            "resources.timeout_s" => format!("a number from {} to {}", min.timeout_s, max.timeout_s),
+            _ => "an object with cpus, mem_mb, disk_mb, pids, timeout_s; each at most once".to_owned(),
+        },
+        _ => "an object with runtime, isolation, code, code_archive, entrypoint, args, input, env, resources, network, \
+              labels, idempotent; each at most once"
+            .to_owned(),
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn shortened(message: &str) -> String {
+    if message.chars().count() <= MESSAGE_CHARS_MAX {
+        return message.to_owned();
+    }
+    message.chars().take(MESSAGE_CHARS_MAX).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> String {
+        let problem = spec(body.as_bytes(), &ResourceLimits::default())
+            .unwrap_err()
+            .into_problem();
+        let fields: Vec<String> = problem
+            .errors
+            .iter()
+            .map(|error| {
+                format!(
+                    "{} = {}",
+                    error.field,
+                    error.value.as_ref().map_or("-".into(), Value::to_string)
+                )
+            })
+            .collect();
+        format!("{} {} [{}]", problem.status, problem.slug(), fields.join(", "))
+    }
+
+    #[test]
+    fn each_bad_body_names_its_field_and_value() {
+        let deep = format!(
+            r#"{{"runtime":"python","input":{}1{}}}"#,
+            "[".repeat(200),
+            "]".repeat(200)
+        );
+        let bodies = [
+            "",
+            "{",
+            "[]",
+            "nil",
+            "7",
+            r#"{"code":"x"}"#,
+            r#"{"runtime":"ruby"}"#,
+            r#"{"runtime":7}"#,
+            r#"{"runtime":"python","cod":"x"}"#,
+            r#"{"runtime":"python","runtime":"node"}"#,
+            r#"{"runtime":"python","args":["a",7]}"#,
+            r#"{"runtime":"python","env":{"A":1}}"#,
+            r#"{"runtime":"python","resources":{"mem_mb":-1}}"#,
+            r#"{"runtime":"python","resources":{"mem_mb":1.5}}"#,
+            r#"{"runtime":"python","resources":{"ram":1}}"#,
+            r#"{"runtime":"python","resources":{"cpus":1e999}}"#,
+            r#"{"runtime":"python","resources":{"cpus":NaN}}"#,
+            r#"{"runtime":"python","network":"all"}"#,
+            r#"{"runtime":"python","code":"\ud800"}"#,
+            r#"{"runtime":"python"} trailing"#,
+            &deep,
+        ];
+        let table: Vec<String> = bodies
+            .iter()
+            .map(|body| format!("{:<50.50} {}", body, refusal(body)))
+            .collect();
+        insta::assert_snapshot!(table.join("\n"), @"");
+    }
+
+    #[test]
+    fn a_huge_unknown_value_is_not_sent_back_whole() {
+        let body = format!(r#"{{"runtime":"{}"}}"#, "x".repeat(100_000));
+        let problem = spec(body.as_bytes(), &ResourceLimits::default())
+            .unwrap_err()
+            .into_problem();
+        assert!(serde_json::to_string(&problem).unwrap().len() < 2_000);
+    }
+}
