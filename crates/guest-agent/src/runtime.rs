@@ -19,8 +19,18 @@ use crate::{
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 const GO: [&str; 3] = ["/usr/bin/go", "/usr/lib/go/bin/go", "/usr/local/go/bin/go"];
 
-/// Runs the rest: `-c` takes the time of its own length, so it only holds this.
-const PYTHON_START: &str = "import sys;exec(compile(sys.argv[1],'<vulcan>','exec'),{'__name__':'<vulcan>'})";
+/// Runs the shim: its byte code where the interpreter is of the version that made it, its source otherwise.
+const PYTHON_START: &str = "\
+import sys, _frozen_importlib_external as f
+magic, code, source = sys.argv[1:4]
+if f.MAGIC_NUMBER.hex() == magic:
+    import marshal
+    code = marshal.loads(code.replace('\\u0100', '\\0').encode('latin-1'))
+else:
+    code = compile(source, '<vulcan>', 'exec')
+exec(code, {'__name__': '<vulcan>'})";
+const PYTHON_MAGIC: &str = include_str!(concat!(env!("OUT_DIR"), "/shim.magic"));
+const PYTHON_CODE: &str = include_str!(concat!(env!("OUT_DIR"), "/shim.code"));
 const PYTHON_SHIM: &str = include_str!("../runtimes/python/shim.py");
 /// What only failures and rarities need: compiled when they happen.
 const PYTHON_RARE: &str = include_str!("../runtimes/python/rare.py");
@@ -79,7 +89,10 @@ fn python(file: &str, [workload, timeout_ms]: [String; 2], one_shot: bool) -> Re
         // Compiled modules would only be read by a later program.
         argv.push("-B".to_owned());
     }
-    argv.extend(["-c", PYTHON_START, PYTHON_SHIM, PYTHON_RARE, file].map(str::to_owned));
+    let shim = [PYTHON_START, PYTHON_MAGIC, PYTHON_CODE, PYTHON_SHIM, PYTHON_RARE];
+    argv.push("-c".to_owned());
+    argv.extend(shim.map(str::to_owned));
+    argv.push(file.to_owned());
     argv.extend([workload, timeout_ms]);
     Ok(argv)
 }

@@ -230,8 +230,21 @@ function describe(error) {
   if (error === null || typeof error !== 'object' || typeof error.stack !== 'string') {
     return { message: `Uncaught ${require('node:util').inspect(error)}`, stack: null };
   }
-  const stack = clean(error.stack);
+  const stack = clean(locate(error));
   return { message: `${error.name}: ${error.message}${place(error, stack)}`, stack };
+}
+
+/** The loader of ES modules keeps the place of a syntax error to itself, so Node is asked again, as `node --check` would be. */
+function locate(error) {
+  const isKept = error.name === 'SyntaxError' && /node:internal\/modules\/esm/.test(error.stack);
+  if (!isKept || globalThis.Deno) return error.stack;
+  const { stderr } = require('node:child_process').spawnSync(
+    process.execPath,
+    ['--check', '--input-type=module', '-'],
+    { input: fs.readFileSync(FILE), stdio: ['pipe', 'ignore', 'pipe'], encoding: 'utf8' },
+  );
+  const found = /^(?:file:\/\/\S*)?\[?(?:stdin|eval1)\]?(:\d+\n[^]*?\n)\n/m.exec(stderr ?? '');
+  return found ? `${FILE}${found[1]}\n${error.stack}` : error.stack;
 }
 
 /** Says where a syntax error is: its traceback begins with the place, its message does not have it. */

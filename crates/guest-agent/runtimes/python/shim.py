@@ -1,7 +1,8 @@
 # Runs a handler or a script. Every line here is compiled before every program, so this file is short and imports next to
 # nothing; rare.py holds what only failures and rarities need.
 #
-# argv: -c, this source, rare.py's source, the file, the workload's id, its timeout in milliseconds, the program's arguments.
+# argv: -c, a magic number, this file's byte code, its source, rare.py's source, the program's file, the workload's id,
+# its timeout in milliseconds, the program's arguments.
 # Descriptor 3 takes the report: H when a handler is called, R and its result, or E and an error.
 import builtins
 import posix
@@ -9,7 +10,7 @@ import sys
 from time import monotonic
 
 BEGUN = monotonic()
-RARE, PATH, WORKLOAD, TIMEOUT_MS = sys.argv[2:6]
+RARE, PATH, WORKLOAD, TIMEOUT_MS = sys.argv[4:8]
 FOLDER, _, NAME = PATH.rpartition("/")
 
 
@@ -20,7 +21,7 @@ def rare(name):
 
 
 def settle():
-    sys.argv[:6] = [PATH]
+    sys.argv[:8] = [PATH]
     if sys.path[0] == "":
         del sys.path[0]
     sys.path.insert(0, FOLDER)
@@ -60,7 +61,8 @@ class Context:
     def remaining_ms(self):
         return max(0, self.timeout_ms - int((monotonic() - BEGUN) * 1000))
 
-    __getitem__ = getattr
+    def __getitem__(self, name):
+        return getattr(self, name)
 
 
 class Options:
@@ -128,7 +130,8 @@ def run():
         code = compile(file.read(), PATH, "exec", dont_inherit=True)
     if not binds_handler(code):
         names = sys.modules["__main__"].__dict__
-        del names["sys"]
+        for name in ("sys", "f", "magic", "code", "source", "marshal"):
+            names.pop(name, None)
         names["__file__"] = PATH
         exec(code, names)
         return

@@ -106,6 +106,15 @@ impl Guest {
         }
     }
 
+    /// Waits for standard output.
+    pub(crate) fn next_stdout(&mut self) -> Vec<u8> {
+        loop {
+            if let GuestFrame::Stdout(data) = self.next_frame().unwrap().1 {
+                return data;
+            }
+        }
+    }
+
     /// Waits until the channel is over.
     pub(crate) fn finish(&mut self, channel: u32) -> Answer {
         let mut answer = Answer::default();
