@@ -73,13 +73,14 @@ impl LogFile {
             }
             opened => opened?,
         };
-        self.len = whole_len(&mut file)?;
+        let len = file.metadata()?.len();
+        self.len = whole_len(&mut file, len)?;
+        if self.len < len {
+            file.set_len(self.len)?;
+        }
         if self.len == 0 {
-            file.set_len(0)?;
             file.write_all(HEADER)?;
             self.len = HEADER.len() as u64;
-        } else {
-            file.set_len(self.len)?;
         }
         self.file = Some(file);
         Ok(())
@@ -87,8 +88,7 @@ impl LogFile {
 }
 
 /// Returns where the last whole record of a file ends; a process that was killed may have left a part of one.
-fn whole_len(file: &mut File) -> io::Result<u64> {
-    let len = file.metadata()?.len();
+fn whole_len(file: &mut File, len: u64) -> io::Result<u64> {
     if len == 0 {
         return Ok(0);
     }

@@ -97,7 +97,7 @@ mod tests {
         let mut lines = Vec::new();
         for (stream, bytes) in chunks {
             splitter.push(*stream, bytes, |stream, text, partial| {
-                lines.push((stream, text.into_owned(), partial))
+                lines.push((stream, text.into_owned(), partial));
             });
         }
         splitter.finish(|stream, text, partial| lines.push((stream, text.into_owned(), partial)));
