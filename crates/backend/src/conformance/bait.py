@@ -5,6 +5,7 @@ argv: a token that is hard to guess, and an empty folder. Everything goes away w
 import ctypes
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -163,9 +164,9 @@ os.kill(victim_pid, signal.SIGKILL)
 libc.shmctl(shm, 0, None)
 libc.msgctl(queue, 0, None)
 libc.semctl(semaphores, 0, 0)
-for path in CANARIES + [unix_path]:
+for path in CANARIES:
     try:
         os.unlink(path)
     except OSError:
         pass
-os.rmdir(FOLDER)
+shutil.rmtree(FOLDER, ignore_errors=True)

@@ -2,7 +2,7 @@
 //!
 //! A proof has a bait of its own, which it may kill, read and change.
 
-use std::{fs::File, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
+use std::{os::unix::fs::PermissionsExt, path::Path, process::Stdio};
 
 use tokio::process::Command;
 
@@ -74,8 +74,7 @@ async fn perform(attack: &Attack, wrapper: &[&str]) -> Result<Report, String> {
         .envs(bait.env())
         .env("PROOF", "1")
         .current_dir(&scratch)
-        // An open folder of the host, as a careless launcher would leave it behind.
-        .stdin(File::open("/").map_or_else(|_| Stdio::null(), Stdio::from))
+        .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
     let output = within("the proof of an attack", output).await;

@@ -1,6 +1,6 @@
 //! How programs end.
 
-use vulcan_api::ErrorCode;
+use vulcan_api::{ErrorCode, Resources};
 use vulcan_guest_protocol::ExitStatus;
 
 use crate::conformance::{Act, Stage, Verdict};
@@ -35,17 +35,20 @@ pub async fn a_signal_arrives_as_it_is(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// A syntax error is a failure of the program, with the interpreter's own words.
+/// A syntax error is a failure of the program, with the interpreter's own words: they name the file.
 pub async fn a_program_that_does_not_parse_is_the_programs_failure(stage: &Stage) -> Verdict {
-    let ended = stage.run(Act::Unparsable).await?;
+    let program = stage.program(Act::Unparsable)?;
+    let file = program.code.entrypoint().to_owned();
+
+    let ended = stage.run_program(program, Resources::default()).await;
 
     let outcome = ended.outcome();
     assert!(outcome.error.is_some(), "{outcome:?}");
     assert_ne!(outcome.status, ExitStatus::Code(0));
     let words = format!("{:?} {}", outcome.error, ended.logs.describe());
     assert!(
-        words.contains("SyntaxError") || words.contains("syntax"),
-        "no word of the interpreter: {words}"
+        words.contains(&file),
+        "the interpreter does not name {file}: {words}"
     );
     Ok(())
 }

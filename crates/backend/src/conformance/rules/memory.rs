@@ -67,11 +67,12 @@ pub async fn memory_within_the_limit_is_given(stage: &Stage) -> Verdict {
 }
 
 async fn out_of_memory(stage: &Stage, act: Act) -> Verdict {
+    let (program, sleep) = (stage.program(act)?, stage.program(Act::Sleep)?);
     let neighbour = stage.start().await;
-    let living = stage.begin(&neighbour, stage.program(Act::Sleep)?);
+    let living = stage.begin(&neighbour, sleep);
     living.wait_for_line("ready").await;
 
-    let ended = stage.run_with(act, SMALL).await?;
+    let ended = stage.run_program(program, SMALL).await;
 
     expect_out_of_memory(stage, &ended).await;
     assert!(!living.is_over(), "a neighbour was hit");

@@ -126,12 +126,13 @@ pub async fn a_stop_ends_what_ignores_every_signal(stage: &Stage) -> Verdict {
 
 /// A program that kills all that it may kill ends itself and nobody else.
 pub async fn a_program_that_kills_everything_ends_alone(stage: &Stage) -> Verdict {
+    let (program, sleep) = (stage.program(Act::KillEverything)?, stage.program(Act::Sleep)?);
     let neighbour = stage.start().await;
-    let living = stage.begin(&neighbour, stage.program(Act::Sleep)?);
+    let living = stage.begin(&neighbour, sleep);
     living.wait_for_line("ready").await;
 
     // What the agent makes of it is open; that the invocation ends, and the host's health, are not.
-    let ended = stage.run(Act::KillEverything).await?;
+    let ended = stage.run_program(program, Resources::default()).await;
 
     stage.note(format!("the invocation ended as {:?}", ended.result));
     assert!(!living.is_over(), "a neighbour was hit");

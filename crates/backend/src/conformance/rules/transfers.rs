@@ -1,18 +1,22 @@
 //! Files in and out, for classes with the ability. The guest is hostile: it chooses what lies at a path.
 
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use vulcan_api::Program;
 use vulcan_guest_protocol::RefusalCode;
 
 use crate::{
-    BackendError, Files,
+    BackendError, Files, Instance,
     conformance::{
         Act, Stage, Verdict,
-        stage::{random, stop, within},
+        stage::{invocation, random, stop, within},
     },
 };
 
 const MIB: usize = 1024 * 1024;
+/// How a path is refused that leads to no file.
+const NO_FILE: &[RefusalCode] = &[RefusalCode::NotFound, RefusalCode::Invalid, RefusalCode::Io];
 
 /// What is written can be read back, byte by byte: empty, binary, several frames long.
 pub async fn a_written_file_is_read_back(stage: &Stage) -> Verdict {
@@ -71,16 +75,7 @@ pub async fn the_program_sees_what_was_written_and_the_other_way_round(stage: &S
             None,
         ),
     ] {
-        let mut invocation = super::super::stage::invocation(stage.program(act)?);
-        invocation.one_shot = false;
-        let (sink, _chunks) = tokio::sync::mpsc::channel(16);
-        let outcome = within("a program", instance.invoke(invocation, sink)).await;
-        assert_eq!(
-            outcome
-                .map(|outcome| outcome.output)
-                .map_err(|error| error.to_string()),
-            Ok(output)
-        );
+        assert_eq!(run(instance.as_ref(), stage.program(act)?).await, output);
     }
 
     let read = read(files, "/work/from-the-guest", MIB)
@@ -113,11 +108,7 @@ pub async fn an_endless_file_is_refused(stage: &Stage) -> Verdict {
     let program = stage.program(Act::SparseFile { gib: 1024 })?;
     let instance = stage.start().await;
     let files = stage.files(&instance)?;
-    let mut invocation = super::super::stage::invocation(program);
-    invocation.one_shot = false;
-    let (sink, _chunks) = tokio::sync::mpsc::channel(16);
-    let outcome = within("a program", instance.invoke(invocation, sink)).await;
-    let is_made = outcome.is_ok_and(|outcome| outcome.output == Some(json!(true)));
+    let is_made = run(instance.as_ref(), program).await == Some(json!(true));
     if is_made {
         refused(&read(files, "/work/sparse", MIB).await, &[RefusalCode::TooLarge]);
     }
@@ -137,29 +128,36 @@ pub async fn an_endless_file_is_refused(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// What is not there is named so; what makes no sense too.
-pub async fn a_path_that_cannot_be_is_refused(stage: &Stage) -> Verdict {
+/// What is not there is named so.
+pub async fn a_file_that_is_not_there_is_refused(stage: &Stage) -> Verdict {
     let instance = stage.start().await;
     let files = stage.files(&instance)?;
-    let any = &[RefusalCode::NotFound, RefusalCode::Invalid, RefusalCode::Io];
     for path in ["/work/nothing", "/nowhere/at/all"] {
         refused(&read(files, path, MIB).await, &[RefusalCode::NotFound]);
     }
-    for path in [
-        "",
-        "relative",
-        "../work/x",
-        "/work",
-        "/work/\0",
-        &format!("/work/{}", "x".repeat(5_000)),
-    ] {
-        refused(&read(files, path, MIB).await, any);
-        refused(&write(files, path, &Bytes::from_static(b"x")).await, any);
+    for path in ["", "relative", "../work/x"] {
+        refused(&read(files, path, MIB).await, NO_FILE);
+        refused(&write(files, path, &Bytes::from_static(b"x")).await, NO_FILE);
     }
-    refused(
-        &write(files, "/work/no/folder/file", &Bytes::from_static(b"x")).await,
-        any,
+    stop(instance.as_ref()).await;
+    Ok(())
+}
+
+/// What cannot be a file is refused: a folder, a text with NUL, a name that is too long, a file in no folder.
+pub async fn a_path_that_cannot_be_a_file_is_refused(stage: &Stage) -> Verdict {
+    let program = stage.program(Act::DeepFolders(1))?;
+    let instance = stage.start().await;
+    let files = stage.files(&instance)?;
+    run(instance.as_ref(), program).await;
+    let (folder, long) = (
+        format!("/work/{}", "d".repeat(100)),
+        format!("/work/{}", "x".repeat(5_000)),
     );
+
+    for path in ["/work", &folder, &long, "/work/\0", "/work/no/folder/file"] {
+        refused(&read(files, path, MIB).await, NO_FILE);
+        refused(&write(files, path, &Bytes::from_static(b"x")).await, NO_FILE);
+    }
     stop(instance.as_ref()).await;
     Ok(())
 }
@@ -170,10 +168,11 @@ pub async fn a_fifo_holds_nobody_up(stage: &Stage) -> Verdict {
     let files = stage.files(&instance)?;
     let running = stage.begin(&instance, stage.program(odd_files("/nowhere"))?);
     running.wait_for_line("ready").await;
-    let any = &[RefusalCode::NotFound, RefusalCode::Invalid, RefusalCode::Io];
-
-    refused(&read(files, "/work/fifo", MIB).await, any);
-    refused(&write(files, "/work/fifo", &Bytes::from_static(b"x")).await, any);
+    refused(&read(files, "/work/fifo", MIB).await, NO_FILE);
+    refused(
+        &write(files, "/work/fifo", &Bytes::from_static(b"x")).await,
+        NO_FILE,
+    );
 
     write(files, "/work/after", &Bytes::from_static(b"x"))
         .await
@@ -223,21 +222,39 @@ pub async fn paths_of_the_host_lead_nowhere(stage: &Stage) -> Verdict {
     Ok(())
 }
 
-/// The agent writes with the program's rights: what is shared is read-only for it too.
+/// What is written into folders of the system reaches neither the host nor another instance.
 pub async fn what_is_shared_is_not_written_through_the_agent(stage: &Stage) -> Verdict {
     let name = format!("vulcan-conformance-{:032x}", random());
-    let instance = stage.start().await;
-    let files = stage.files(&instance)?;
+    let (instance, other) = (stage.start().await, stage.start().await);
+    let (files, others) = (stage.files(&instance)?, stage.files(&other)?);
 
-    for folder in ["/usr/bin", "/usr/lib", "/etc", "/bin", "/lib"] {
+    for folder in ["/usr/bin", "/usr/lib", "/etc", "/bin", "/lib", "/dev"] {
         let path = format!("{folder}/{name}");
         let written = write(files, &path, &Bytes::from_static(b"x")).await;
-        let is_on_host = std::path::Path::new(&path).exists();
-        assert!(!is_on_host, "{path} is on the host now; remove it");
-        assert!(written.is_err(), "{path} was written");
+        stage.note(format!("{folder}: {written:?}"));
+        assert!(
+            !std::path::Path::new(&path).exists(),
+            "{path} is on the host now; remove it"
+        );
+        assert!(
+            read(others, &path, MIB).await.is_err(),
+            "another instance sees {path}"
+        );
     }
     stop(instance.as_ref()).await;
+    stop(other.as_ref()).await;
     Ok(())
+}
+
+/// Runs a program in an instance that goes on living, and returns its output.
+async fn run(instance: &dyn Instance, program: Program) -> Option<Value> {
+    let mut invocation = invocation(program);
+    invocation.one_shot = false;
+    let (sink, _chunks) = mpsc::channel(16);
+    match within("a program", instance.invoke(invocation, sink)).await {
+        Ok(outcome) => outcome.output,
+        Err(error) => panic!("the invocation failed: {error:?}"),
+    }
 }
 
 async fn read(files: &dyn Files, path: &str, bytes_max: usize) -> Result<Bytes, BackendError> {
