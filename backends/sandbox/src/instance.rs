@@ -1,17 +1,11 @@
 //! One live sandbox.
 
-use std::{
-    os::fd::OwnedFd,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, os::fd::OwnedFd, sync::OnceLock, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{io::unix::AsyncFd, sync::Mutex};
+use tokio_util::sync::CancellationToken;
 use vulcan_api::{ErrorCode, Resources, Usage, WorkloadError};
 use vulcan_backend::{
     BackendError, Exec, ExecRequest, ExitStatus, Exited, Files, GuestClient, Instance, Invocation, LogSink,
@@ -24,13 +18,16 @@ use crate::{pool::Lease, watch};
 /// How long the kernel gets to end what was killed; longer means that something hangs inside of it.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long output that was written before a stop may take to reach a reader; one that is slower does not get it.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+
 /// An instance: PID 1 of its namespaces in a leased slot.
 pub(crate) struct SandboxInstance {
     client: GuestClient,
     pid: i32,
     pidfd: AsyncFd<OwnedFd>,
     resources: Resources,
-    is_stopping: AtomicBool,
+    stopping: CancellationToken,
     /// `None` once the instance is over and its slot given back.
     lease: Mutex<Option<Lease>>,
     usage_at_end: OnceLock<Usage>,
@@ -48,7 +45,7 @@ impl SandboxInstance {
             pid: launched.pid,
             pidfd: watch::readable(launched.pidfd)?,
             resources,
-            is_stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
             lease: Mutex::new(Some(lease)),
             usage_at_end: OnceLock::new(),
         })
@@ -60,6 +57,27 @@ impl SandboxInstance {
             Ok(mut guard) => guard.retain_ready(),
             // Only when the runtime shuts down, and then everybody stops waiting.
             Err(error) => tracing::debug!(error = %error, "waiting for an instance was given up"),
+        }
+    }
+
+    /// Waits for a conversation with the guest; a stop ends it.
+    async fn unless_stopped<T>(
+        &self,
+        conversation: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        let after_stop = async {
+            self.stopping.cancelled().await;
+            self.wait_for_end().await;
+            tokio::time::sleep(DRAIN_DEADLINE).await;
+        };
+        let result = tokio::select! {
+            result = conversation => result,
+            () = after_stop => Err(BackendError::Stopped),
+        };
+        if self.stopping.is_cancelled() {
+            Err(BackendError::Stopped)
+        } else {
+            result
         }
     }
 
@@ -128,11 +146,7 @@ fn cpu_ms_of_process(pid: i32) -> Option<f64> {
 #[async_trait]
 impl Instance for SandboxInstance {
     async fn invoke(&self, invocation: Invocation, logs: LogSink) -> Result<Outcome, BackendError> {
-        let result = self.client.invoke(invocation, logs).await;
-        if self.is_stopping.load(Ordering::Acquire) {
-            return Err(BackendError::Stopped);
-        }
-        match result {
+        match self.unless_stopped(self.client.invoke(invocation, logs)).await {
             Ok(outcome) if outcome.error.is_none() => Ok(outcome),
             Ok(outcome) if self.ran_out_of_memory().await => Ok(Outcome {
                 error: Some(self.out_of_memory()),
@@ -150,7 +164,7 @@ impl Instance for SandboxInstance {
 
     async fn wait(&self) -> Exited {
         self.wait_for_end().await;
-        if self.is_stopping.load(Ordering::Acquire) {
+        if self.stopping.is_cancelled() {
             Exited::Stopped
         } else {
             Exited::ByItself
@@ -158,7 +172,7 @@ impl Instance for SandboxInstance {
     }
 
     async fn stop(&self, grace: Duration) -> Result<(), BackendError> {
-        self.is_stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
         if !grace.is_zero() {
             // Whether it ended in time or not, what follows is the same.
             let _ = tokio::time::timeout(grace, async {
@@ -216,17 +230,18 @@ impl Instance for SandboxInstance {
 #[async_trait]
 impl Exec for SandboxInstance {
     async fn run(&self, request: ExecRequest, logs: LogSink) -> Result<ExitStatus, BackendError> {
-        self.client.exec(request, logs).await
+        self.unless_stopped(self.client.exec(request, logs)).await
     }
 }
 
 #[async_trait]
 impl Files for SandboxInstance {
     async fn read(&self, path: &str, bytes_max: usize) -> Result<Bytes, BackendError> {
-        self.client.read_file(path, bytes_max).await
+        self.unless_stopped(self.client.read_file(path, bytes_max)).await
     }
 
     async fn write(&self, path: &str, mode: u32, bytes: Bytes) -> Result<(), BackendError> {
-        self.client.write_file(path, mode, bytes).await
+        self.unless_stopped(self.client.write_file(path, mode, bytes))
+            .await
     }
 }

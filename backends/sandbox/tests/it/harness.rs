@@ -78,7 +78,7 @@ impl SandboxHarness {
     fn cgroups(&self) -> Vec<String> {
         let name = format!("vulcan-{}", self.owner);
         let mut found = Vec::new();
-        for base in folders_named(&name) {
+        for base in folders_starting_with(&name) {
             for slot in fs::read_dir(&base).into_iter().flatten().flatten() {
                 let pids = fs::read_to_string(slot.path().join("cgroup.procs")).unwrap_or_default();
                 let guests = pids
@@ -106,9 +106,15 @@ impl Harness for SandboxHarness {
     }
 
     async fn broken(&self) -> Vec<Broken> {
-        let broken = |what: &str, options| Broken {
+        let broken = |what: &str, options: Options| Broken {
             what: what.to_owned(),
-            backend: Arc::new(Sandbox::new(options).unwrap()) as Arc<dyn Backend>,
+            backend: Arc::new(
+                Sandbox::new(Options {
+                    owner: format!("{}-{}", self.owner, what.replace(' ', "-")),
+                    ..options
+                })
+                .unwrap(),
+            ) as Arc<dyn Backend>,
         };
         let mut backends = vec![
             broken(
@@ -160,8 +166,8 @@ impl Harness for SandboxHarness {
     }
 }
 
-/// Finds the folders of one name in every cgroup hierarchy.
-pub(crate) fn folders_named(name: &str) -> Vec<PathBuf> {
+/// Finds the folders in every cgroup hierarchy whose names start in one way.
+pub(crate) fn folders_starting_with(name: &str) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let roots = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);
@@ -173,7 +179,7 @@ pub(crate) fn folders_named(name: &str) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                if entry.file_name() == name {
+                if entry.file_name().to_string_lossy().starts_with(name) {
                     found.push(entry.path());
                 } else {
                     folders.push(entry.path());

@@ -10,7 +10,7 @@ use vulcan_api::{
 use vulcan_backend::{Backend, Instance, Invocation, LogChunk, Outcome, StartRequest};
 use vulcan_backend_sandbox::{Options, Sandbox};
 
-use crate::harness::{SandboxHarness, folders_named};
+use crate::harness::{SandboxHarness, folders_starting_with};
 
 async fn start(sandbox: &Sandbox) -> Arc<dyn Instance> {
     let instance = InstanceId::generate(SystemClock.now(), 1);
@@ -161,7 +161,7 @@ async fn a_slot_is_used_again_and_the_pool_holds_no_more_than_it_may() {
     // Slots beyond the first are thrown away in the background, and their cgroups with them.
     let is_root = rustix::process::geteuid().is_root();
     let slots = || -> usize {
-        let bases = folders_named(&format!("vulcan-{}", harness.options().owner));
+        let bases = folders_starting_with(&format!("vulcan-{}", harness.options().owner));
         bases
             .iter()
             .map(|base| {
@@ -185,7 +185,7 @@ async fn a_slot_is_used_again_and_the_pool_holds_no_more_than_it_may() {
     }
     sandbox.close().await;
     assert_eq!(
-        folders_named(&format!("vulcan-{}", harness.options().owner)),
+        folders_starting_with(&format!("vulcan-{}", harness.options().owner)),
         Vec::<std::path::PathBuf>::new()
     );
 }

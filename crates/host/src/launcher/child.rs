@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::CWD,
     mount::{
         FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
@@ -78,6 +79,7 @@ fn prepare_surroundings(orders: &OwnedFd) -> Result<OwnedFd, Failure> {
     sys::set_signal_ignored(libc::SIGCHLD, false);
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .step("die with the launcher")?;
+    expect_launcher_lives(orders)?;
     rustix::process::setsid().step("start a session")?;
     // Keys that the caller of the server may hold. Where the kernel has no keyrings there is nothing to leave.
     let _ = sys::join_new_session_keyring();
@@ -110,6 +112,20 @@ fn next_order(orders: &OwnedFd) -> Result<(Order, Vec<OwnedFd>), Failure> {
         })
 }
 
+/// Fails if the launcher died before its death became a signal. A process closes its sockets before it is mourned.
+fn expect_launcher_lives(orders: &OwnedFd) -> Result<(), Failure> {
+    let mut fds = [PollFd::new(orders, PollFlags::empty())];
+    let ready = poll(&mut fds, Some(&Timespec::default())).step("look after the launcher")?;
+    if ready == 0 {
+        Ok(())
+    } else {
+        Err(Failure {
+            step: "the launcher is gone".to_owned(),
+            errno: 0,
+        })
+    }
+}
+
 fn out_of_turn() -> Failure {
     Failure {
         step: "an order out of turn".to_owned(),
@@ -133,6 +149,8 @@ fn take_ids(orders: &OwnedFd) -> Result<(), Failure> {
 
 fn mount_proc() -> std::io::Result<()> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // Processes only: everything else in there tells about the host (man 5 proc, "subset=pid", since Linux 5.8).
+    fsconfig_set_string(context.as_fd(), "subset", "pid")?;
     fsconfig_create(context.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV

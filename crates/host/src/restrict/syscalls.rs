@@ -97,7 +97,13 @@ fn conditional_calls() -> Result<Rules, seccompiler::BackendError> {
         dword(1, SeccompCmpOp::Ne, libc::TIOCSTI)?,
         dword(1, SeccompCmpOp::Ne, libc::TIOCLINUX)?,
     ])?];
+    // Of themselves only: the agent has the same user id.
+    let self_first = vec![SeccompRule::new(vec![dword(0, SeccompCmpOp::Eq, 0)?])?];
+    let self_second = vec![SeccompRule::new(vec![dword(1, SeccompCmpOp::Eq, 0)?])?];
     Ok(vec![
+        (libc::SYS_prlimit64, self_first),
+        (libc::SYS_setpriority, self_second.clone()),
+        (libc::SYS_ioprio_set, self_second),
         (libc::SYS_socket, socket),
         (
             libc::SYS_socketpair,
@@ -138,12 +144,12 @@ const PROCESSES: &[i64] = &calls! {
     SYS_gettid SYS_getppid SYS_getpgid SYS_setpgid SYS_getsid SYS_setsid SYS_getuid SYS_geteuid SYS_getgid SYS_getegid
     SYS_getresuid SYS_getresgid SYS_getgroups SYS_setuid SYS_setgid SYS_setreuid SYS_setregid SYS_setresuid
     SYS_setresgid SYS_setgroups SYS_setfsuid SYS_setfsgid SYS_capget SYS_capset SYS_prctl SYS_seccomp SYS_getrlimit
-    SYS_setrlimit SYS_prlimit64 SYS_getrusage SYS_getpriority SYS_setpriority SYS_sched_yield SYS_sched_getaffinity
+    SYS_setrlimit SYS_getrusage SYS_getpriority SYS_sched_yield SYS_sched_getaffinity
     SYS_sched_setaffinity SYS_sched_getparam SYS_sched_setparam SYS_sched_getscheduler SYS_sched_setscheduler
     SYS_sched_get_priority_max SYS_sched_get_priority_min SYS_sched_rr_get_interval SYS_sched_getattr
     SYS_sched_setattr SYS_set_tid_address SYS_set_robust_list SYS_get_robust_list SYS_futex SYS_futex_waitv SYS_rseq
     SYS_membarrier SYS_getcpu SYS_uname SYS_sysinfo SYS_times SYS_pidfd_open SYS_pidfd_send_signal SYS_restart_syscall
-    SYS_rt_sigreturn SYS_ioprio_set
+    SYS_rt_sigreturn
 };
 const MEMORY: &[i64] = &calls! {
     SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_msync SYS_mincore SYS_mlock SYS_mlock2
