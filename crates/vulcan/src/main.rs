@@ -1,2 +1,7 @@
-//! To be written.
-fn main() {}
+//! The `vulcan` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vulcan::main()
+}

@@ -1,0 +1,328 @@
+//! `vulcan doctor`: says for each backend whether it is ready and what is missing, and installs it.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    os::fd::AsFd,
+    process::Stdio,
+};
+
+use tokio::process::Command;
+use vulcan_api::{BackendInfo, BackendList, Readiness};
+
+use super::{
+    Context,
+    backends::{reasons, state},
+};
+use crate::{
+    backends,
+    cli::DoctorArgs,
+    config::Config,
+    failure::{CommandResult, Exit, Failure},
+    paths, platform, server,
+    terminal::Table,
+};
+
+pub(super) async fn run(context: &Context, args: &DoctorArgs) -> CommandResult {
+    let (mut list, place) = look(context, args).await?;
+    if args.fix {
+        if place == Place::Elsewhere {
+            return Err(Failure::usage(
+                "could not fix another machine: the server that is named is not on this one",
+            )
+            .hint("run `vulcan doctor --fix` there"));
+        }
+        if fix(&list, args.yes).await? {
+            // The server's own look may be up to half a minute old: what was installed shows here at once.
+            list = probe().await?;
+        }
+    }
+    show(context, &list)?;
+    Ok(verdict(&list))
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// This machine.
+    Here,
+    /// The machine of a server.
+    Elsewhere,
+}
+
+async fn look(context: &Context, args: &DoctorArgs) -> Result<(BackendList, Place), Failure> {
+    let found = if args.embedded {
+        None
+    } else {
+        server::named_or_found(context.global.server.as_ref()).await?
+    };
+    let Some(client) = found else {
+        return Ok((probe().await?, Place::Here));
+    };
+    let list = client
+        .backends()
+        .await
+        .map_err(|error| Failure::client("ask for the backends", &error))?;
+    let place = if client.endpoint().is_local() {
+        Place::Here
+    } else {
+        Place::Elsewhere
+    };
+    Ok((list, place))
+}
+
+/// Looks at this machine without a server.
+async fn probe() -> Result<BackendList, Failure> {
+    let config = Config::default();
+    let backends = backends::all(&config, "doctor")
+        .map_err(|error| Failure::from_error(Exit::PLATFORM, "set up the backends", &error))?;
+    let node = platform::node_name(&config);
+    let mut list = BackendList { backends: Vec::new() };
+    for backend in backends {
+        let probe = backend.probe().await;
+        let capabilities = backend.capabilities();
+        list.backends.push(BackendInfo {
+            isolation: capabilities.isolation,
+            node: node.clone(),
+            readiness: probe.readiness,
+            runtimes: probe.runtimes,
+            abilities: capabilities
+                .abilities
+                .iter()
+                .map(|ability| ability.as_str().to_owned())
+                .collect(),
+        });
+        backend.close().await;
+    }
+    Ok(list)
+}
+
+fn show(context: &Context, list: &BackendList) -> io::Result<()> {
+    if context.global.json {
+        return context.terminal.print_json(list);
+    }
+    for backend in &list.backends {
+        context.terminal.print(&heading(backend))?;
+        context.terminal.print_table(table(backend))?;
+    }
+    let packages = missing(list);
+    if !packages.is_empty() {
+        let fix = install_command(&packages).join(" ");
+        context.terminal.print(&format!(
+            "\nto get what is missing:  {fix}\nor let vulcan do it:     vulcan doctor --fix\n"
+        ))?;
+    }
+    Ok(())
+}
+
+fn heading(backend: &BackendInfo) -> String {
+    let mut text = format!("{}: {}\n", backend.isolation, state(&backend.readiness));
+    for reason in reasons(&backend.readiness) {
+        text.push_str(&format!("  - {}\n", crate::terminal::sanitized(reason)));
+    }
+    text
+}
+
+fn table(backend: &BackendInfo) -> Table {
+    let mut table = Table::new(&["  RUNTIME", "STATE", "DETAIL", "FIX"]);
+    for info in &backend.runtimes {
+        let fix = if info.available || info.packages.is_empty() {
+            String::new()
+        } else {
+            install_command(&info.packages).join(" ")
+        };
+        table.row([
+            format!("  {}", info.runtime),
+            if info.available { "ready" } else { "missing" }.to_owned(),
+            info.detail.clone(),
+            fix,
+        ]);
+    }
+    table
+}
+
+/// Something is unfit when a backend cannot start anything.
+fn verdict(list: &BackendList) -> Exit {
+    let is_fit = |backend: &BackendInfo| match backend.readiness {
+        Readiness::Ready | Readiness::Degraded { .. } => true,
+        Readiness::Unfit { .. } => false,
+    };
+    if list.backends.iter().all(is_fit) {
+        Exit::OK
+    } else {
+        Exit::NO
+    }
+}
+
+fn missing(list: &BackendList) -> Vec<String> {
+    let mut packages: Vec<String> = list
+        .backends
+        .iter()
+        .flat_map(|backend| &backend.runtimes)
+        .filter(|info| !info.available)
+        .flat_map(|info| info.packages.iter().cloned())
+        .collect();
+    packages.sort_unstable();
+    packages.dedup();
+    packages
+}
+
+fn install_command(packages: &[String]) -> Vec<String> {
+    let mut command: Vec<String> = Vec::new();
+    if !paths::is_root() {
+        command.push("sudo".to_owned());
+    }
+    command.extend(["apt-get", "install", "-y", "--no-install-recommends"].map(str::to_owned));
+    command.extend(packages.iter().cloned());
+    command
+}
+
+/// Installs what is missing; returns whether something was.
+async fn fix(list: &BackendList, is_sure: bool) -> Result<bool, Failure> {
+    let packages = missing(list);
+    if packages.is_empty() {
+        return Ok(false);
+    }
+    // A server's answer is not trusted with a root shell.
+    if let Some(bad) = packages.iter().find(|package| !is_package(package)) {
+        return Err(Failure::usage(format!(
+            "could not install '{bad}': that is no name of a package"
+        )));
+    }
+    let install = install_command(&packages);
+    let mut update = install_command(&[]);
+    update.truncate(update.len() - 3);
+    update.push("update".to_owned());
+    if !is_sure && !agreed(&[&update, &install])? {
+        return Ok(false);
+    }
+    execute(&update).await?;
+    execute(&install).await?;
+    Ok(true)
+}
+
+/// Debian Policy 5.6.7: lower-case letters, digits, plus, minus and full stops, at least two, not beginning with a sign.
+fn is_package(name: &str) -> bool {
+    name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
+}
+
+fn agreed(commands: &[&[String]]) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(
+            Failure::usage("could not ask whether to install: standard input is no terminal")
+                .hint("agree beforehand: vulcan doctor --fix --yes"),
+        );
+    }
+    let mut question = String::from("this will run\n");
+    for command in commands {
+        question.push_str(&format!("  {}\n", command.join(" ")));
+    }
+    question.push_str("go on? [y/N] ");
+    let failed = |error: io::Error| Failure::from_error(Exit::USAGE, "ask", &error);
+    io::stderr().write_all(question.as_bytes()).map_err(failed)?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+async fn execute(command: &[String]) -> Result<(), Failure> {
+    let text = command.join(" ");
+    let [program, args @ ..] = command else {
+        return Ok(());
+    };
+    // What it prints is for people: standard output is kept for the result.
+    let mut child = Command::new(program)
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?))
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| {
+            Failure::from_error(Exit::PLATFORM, &format!("run {program}"), &error)
+                .hint(format!("run it yourself: {text}"))
+        })?;
+    let status = child
+        .wait()
+        .await
+        .map_err(|error| Failure::from_error(Exit::PLATFORM, &format!("wait for {program}"), &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(
+        Failure::new(Exit::PLATFORM, format!("could not run {text}: {status}"))
+            .hint("see what it printed above"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use vulcan_api::{IsolationClass, Runtime, RuntimeInfo};
+
+    use super::*;
+
+    fn list(readiness: Readiness) -> BackendList {
+        let runtime = |runtime, available, packages: &[&str]| RuntimeInfo {
+            runtime,
+            available,
+            detail: if available { "3.11" } else { "not installed" }.to_owned(),
+            packages: packages.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        BackendList {
+            backends: vec![BackendInfo {
+                isolation: IsolationClass::Sandbox,
+                node: "newt".parse().unwrap(),
+                readiness,
+                runtimes: vec![
+                    runtime(Runtime::Python, true, &["python3"]),
+                    runtime(Runtime::Node, false, &["nodejs"]),
+                    runtime(Runtime::Typescript, false, &["nodejs"]),
+                ],
+                abilities: Vec::new(),
+            }],
+        }
+    }
+
+    #[test]
+    fn only_what_is_missing_is_installed_and_once() {
+        assert_eq!(missing(&list(Readiness::Ready)), ["nodejs"]);
+    }
+
+    #[test]
+    fn a_backend_that_starts_nothing_is_the_only_thing_unfit() {
+        let reasons = || vec!["no user namespaces".to_owned()];
+        assert_eq!(verdict(&list(Readiness::Ready)), Exit::OK);
+        assert_eq!(
+            verdict(&list(Readiness::Degraded { reasons: reasons() })),
+            Exit::OK
+        );
+        assert_eq!(verdict(&list(Readiness::Unfit { reasons: reasons() })), Exit::NO);
+    }
+
+    #[test]
+    fn a_backend_shows_its_reasons_and_its_runtimes() {
+        let list = list(Readiness::Degraded {
+            reasons: vec!["no cgroup \u{1b}: limits are weaker".to_owned()],
+        });
+        insta::assert_snapshot!(heading(&list.backends[0]), @r"
+        sandbox: degraded
+          - no cgroup ␛: limits are weaker
+        ");
+        let table = table(&list.backends[0]).render(None, false);
+        assert!(table.contains("  node        missing  not installed"), "{table}");
+        assert!(
+            table.contains("apt-get install -y --no-install-recommends nodejs"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_package_is_never_given_to_apt() {
+        assert!(is_package("nodejs") && is_package("g++-12"));
+        for bad in ["", "a", "-y", "Node", "a b", "a;b", "--option=x"] {
+            assert!(!is_package(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The keys, one row each.
+
+use super::{
+    forms::{FilePath, Form, MaybeWord, Mebibytes, Number, Paths, Size, Time, Word},
+    settings::Config,
+};
+
+/// One key of the configuration.
+pub(super) struct Key {
+    /// Its dotted name.
+    pub(super) path: &'static str,
+    /// What it is for.
+    pub(super) what: &'static str,
+    /// Reads a value into its place.
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+    /// Writes the value that is there.
+    pub(super) get: fn(&Config) -> String,
+}
+
+impl Key {
+    /// Returns the environment variable of the key: dots become underscores, and the section `server` is left out.
+    pub(super) fn variable(&self) -> String {
+        let path = self.path.strip_prefix("server.").unwrap_or(self.path);
+        format!("VULCAN_{}", path.replace('.', "_").to_uppercase())
+    }
+}
+
+macro_rules! keys {
+    ($($path:literal: $form:ident, $($field:ident).+, $what:literal;)+) => {
+        /// All keys, in the order of the documentation.
+        pub(super) const KEYS: &[Key] = &[$(Key {
+            path: $path,
+            what: $what,
+            set: |config, text| {
+                config.$($field).+ = $form::read(text)?;
+                Ok(())
+            },
+            get: |config| $form::write(&config.$($field).+),
+        }),+];
+    };
+}
+
+keys! {
+    "server.listen": Word, server.listen, "Where to listen, on loopback only until there is authentication; port 0 takes a free one";
+    "server.data_dir": FilePath, server.data_dir, "Where records and logs are kept; created with mode 0700";
+    "server.cache_dir": FilePath, server.cache_dir, "Where compiled programs are kept; may be deleted while no server runs";
+    "server.drain_timeout": Time, server.drain_timeout, "How long the first signal waits for workloads before they are stopped";
+    "server.body_max": Size, server.body_bytes_max, "The largest body of a request";
+    "server.body_timeout": Time, server.body_timeout, "How long a body may take to arrive";
+    "server.queue_max": Number, server.queue_len_max, "How many workloads may wait for a node; more are refused";
+    "server.idempotency_key_lifetime": Time, server.idempotency_key_lifetime, "How long a repeat of a request finds the first workload";
+    "server.database_max": Size, server.database_bytes_max, "The largest size of the database, or none";
+
+    "records.keep_for": Time, records.keep_for, "How long the records of workloads that are over are kept, with their logs";
+    "records.max": Number, records.records_max, "How many of them are kept";
+    "records.sweep_every": Time, records.sweep_every, "How often it is looked for what is older or more";
+
+    "limits.isolation_floor": Word, isolation_floor, "The weakest class that auto may choose";
+    "limits.output_max": Size, workload.output_bytes_max, "A larger output ends a workload as failed";
+    "limits.log_max": Size, workload.log_bytes_max, "What the log of one workload may hold; the rest is dropped, and the log says so";
+    "limits.input_max": Size, workload.input_bytes_max, "The largest input, as JSON text";
+    "limits.archive_entries_max": Number, workload.archive_entries_max, "The most entries of a code archive";
+    "limits.default.cpus": Number, limits.default.cpus, "Processors of a workload that asks for none";
+    "limits.default.mem": Mebibytes, limits.default.mem_mb, "Its memory";
+    "limits.default.disk": Mebibytes, limits.default.disk_mb, "Its writable disk space";
+    "limits.default.pids": Number, limits.default.pids, "Its processes and threads";
+    "limits.default.timeout": Time, limits.default.timeout_s, "Its time until it is killed";
+    "limits.max.cpus": Number, limits.max.cpus, "The most processors that a workload may ask for";
+    "limits.max.mem": Mebibytes, limits.max.mem_mb, "The most memory";
+    "limits.max.disk": Mebibytes, limits.max.disk_mb, "The most writable disk space";
+    "limits.max.pids": Number, limits.max.pids, "The most processes and threads";
+    "limits.max.timeout": Time, limits.max.timeout_s, "The longest time until it is killed";
+
+    "node.name": MaybeWord, node.name, "The node's name; empty takes the host's";
+    "node.mem": Mebibytes, node.capacity.mem_mb, "Memory that all instances together may be promised";
+    "node.instances_max": Number, node.capacity.instances_max, "The most instances at once";
+    "node.status_every": Time, node.intervals.status, "From one report on the node to the next";
+    "node.probe_every": Time, node.intervals.probe, "From one look at the backends to the next";
+    "node.running_after": Time, node.intervals.running_after, "A workload that is quicker is only reported when it is over";
+    "node.resend_min": Time, node.intervals.resend_min, "The first pause before an end that nobody acknowledged is reported again";
+    "node.resend_max": Time, node.intervals.resend_max, "The longest such pause";
+    "node.spill_after": Time, node.intervals.spill_after, "How long such an end is kept in memory alone";
+    "node.acknowledge_timeout": Time, node.intervals.acknowledge, "How long a shutdown waits for acknowledgements before it stores the rest";
+    "node.stop_timeout": Time, node.intervals.stop, "How long the stop of an instance may take before the node goes on without it";
+
+    "compile.cpus": Number, compile.resources.cpus, "The least processors of an instance that compiles";
+    "compile.mem": Mebibytes, compile.resources.mem_mb, "Its least memory";
+    "compile.disk": Mebibytes, compile.resources.disk_mb, "Its least disk space";
+    "compile.pids": Number, compile.resources.pids, "Its least processes and threads";
+    "compile.timeout": Time, compile.resources.timeout_s, "The time that a compiler has";
+    "compile.executable_max": Size, compile.executable_bytes_max, "The largest executable that is kept";
+    "compile.cache_max": Size, compile.cache_bytes_max, "The disk space of the cache; the least recently used goes first";
+    "compile.concurrent_max": Number, compile.concurrent_max, "How many compilers run at once";
+
+    "sandbox.outer_id_first": Number, sandbox.outer_id_first, "As root: the first of 4096 user ids that belong to nobody else; 0 derives one from the data directory";
+    "sandbox.slots_idle_max": Number, sandbox.slots_idle_max, "How many launchers are kept ready; one takes about 1 MB and saves about 10 ms";
+    "sandbox.readable": Paths, sandbox.readable, "Folders of the host that programs may read beside /usr, separated by colons";
+    "sandbox.start_timeout": Time, sandbox.start_deadline, "How long a start may take";
+    "sandbox.open_files_max": Number, sandbox.open_files_max, "Open files of one process";
+    "sandbox.inodes_per_mib": Number, sandbox.inodes_per_mb, "Files and folders per MiB of writable disk space";
+}
+
+/// Finds a key by its dotted name.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+impl Config {
+    /// Writes the configuration as a documented TOML file; [`super::load`] reads it back.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut text = String::from(
+            "# Every key of vulcan's configuration. A variable overrides the file, a flag overrides the variable.\n",
+        );
+        let mut section = "";
+        for key in KEYS {
+            let (own_section, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+            if own_section != section {
+                section = own_section;
+                text.push_str(&format!("\n[{section}]\n"));
+            }
+            let value = (key.get)(self);
+            let is_unset = value.is_empty();
+            let value = if value.parse::<f64>().is_ok() {
+                value
+            } else {
+                toml::Value::String(value).to_string()
+            };
+            let mark = if is_unset { "# " } else { "" };
+            text.push_str(&format!(
+                "# {} ({})\n{mark}{name} = {value}\n",
+                key.what,
+                key.variable()
+            ));
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_and_every_variable_has_one_name() {
+        let mut names: Vec<String> = KEYS
+            .iter()
+            .flat_map(|key| [key.path.to_owned(), key.variable()])
+            .collect();
+        names.extend(super::super::load::OTHER_VARIABLES.map(str::to_owned));
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn every_default_survives_its_text() {
+        let default = Config::default();
+        for key in KEYS {
+            let text = (key.get)(&default);
+            if !text.is_empty() {
+                let mut config = default.clone();
+                (key.set)(&mut config, &text).unwrap();
+                assert_eq!(config, default, "{}", key.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The settings, typed, with their defaults.
+
+use std::{path::PathBuf, time::Duration};
+
+use vulcan_api::{IsolationClass, NodeName, ResourceLimits, Resources};
+
+/// How many user ids a platform has for its instances.
+const OUTER_IDS: u32 = 4_096;
+/// How many such ranges there are between the sandbox's first id and 2^31: two platforms on one host hardly meet.
+const OUTER_RANGES: u64 = 60_000;
+
+/// Everything that an operator may decide.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The server as a whole.
+    pub server: Server,
+    /// What is kept of workloads that are over.
+    pub records: Records,
+    /// What a workload gets by default, and the most that one may ask for.
+    pub limits: ResourceLimits,
+    /// The weakest class that `auto` may choose.
+    pub isolation_floor: IsolationClass,
+    /// The other limits of a workload.
+    pub(crate) workload: WorkloadLimits,
+    /// The node.
+    pub(crate) node: NodeSettings,
+    /// Compiling programs.
+    pub(crate) compile: vulcan_node::CompileLimits,
+    /// The sandbox class.
+    pub(crate) sandbox: SandboxSettings,
+}
+
+/// The server as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where to listen, as HOST:PORT.
+    pub listen: String,
+    /// Where records and logs are kept; `None` is the default of the user.
+    pub data_dir: Option<PathBuf>,
+    /// Where what can be made again is kept; `None` is the default of the user.
+    pub cache_dir: Option<PathBuf>,
+    /// How long the first signal waits for workloads.
+    pub drain_timeout: Duration,
+    /// The largest body of a request.
+    pub body_bytes_max: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// How many workloads may wait for a node.
+    pub queue_len_max: usize,
+    /// How long a repeat of a request finds the first workload.
+    pub idempotency_key_lifetime: Duration,
+    /// The most bytes that the database file may have.
+    pub database_bytes_max: Option<u64>,
+}
+
+/// What is kept of workloads that are over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Records {
+    /// For how long.
+    pub keep_for: Duration,
+    /// How many.
+    pub records_max: u64,
+    /// How often it is looked for what is older or more.
+    pub sweep_every: Duration,
+}
+
+/// The limits of a workload that are no resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WorkloadLimits {
+    pub(crate) output_bytes_max: usize,
+    pub(crate) log_bytes_max: u64,
+    pub(crate) input_bytes_max: usize,
+    pub(crate) archive_entries_max: usize,
+}
+
+/// The node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NodeSettings {
+    /// Its name; `None` is the host's.
+    pub(crate) name: Option<NodeName>,
+    pub(crate) capacity: vulcan_node::Capacity,
+    pub(crate) intervals: vulcan_node::Intervals,
+}
+
+/// The sandbox class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SandboxSettings {
+    /// The first of the user ids for instances; 0 derives one from the data directory.
+    pub(crate) outer_id_first: u32,
+    pub(crate) slots_idle_max: usize,
+    pub(crate) readable: Vec<PathBuf>,
+    pub(crate) start_deadline: Duration,
+    pub(crate) open_files_max: u64,
+    pub(crate) inodes_per_mb: u64,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        let options = vulcan_backend_sandbox::Options::new("");
+        Self {
+            outer_id_first: 0,
+            slots_idle_max: options.slots_idle_max,
+            readable: options.readable,
+            start_deadline: options.start_deadline,
+            open_files_max: options.open_files_max,
+            inodes_per_mb: options.inodes_per_mb,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // One source of defaults: the options of the rooms themselves.
+        let control = vulcan_control::Options::new(PathBuf::new());
+        Self {
+            server: Server {
+                listen: "127.0.0.1:7070".to_owned(),
+                data_dir: None,
+                cache_dir: None,
+                drain_timeout: Duration::from_secs(30),
+                body_bytes_max: control.body_bytes_max,
+                body_timeout: control.body_timeout,
+                queue_len_max: control.queue_len_max,
+                idempotency_key_lifetime: control.idempotency_key_lifetime,
+                database_bytes_max: control.database_bytes_max,
+            },
+            records: Records {
+                keep_for: control.retention.keep_for,
+                records_max: control.retention.records_max,
+                sweep_every: control.retention.sweep_every,
+            },
+            limits: control.limits,
+            isolation_floor: control.isolation_floor,
+            workload: WorkloadLimits {
+                output_bytes_max: control.output_bytes_max,
+                log_bytes_max: control.log_bytes_max,
+                input_bytes_max: control.input_bytes_max,
+                archive_entries_max: control.archive_entries_max,
+            },
+            node: NodeSettings {
+                name: None,
+                capacity: vulcan_node::Capacity::of_machine(),
+                intervals: vulcan_node::Intervals::default(),
+            },
+            compile: vulcan_node::CompileLimits::default(),
+            sandbox: SandboxSettings::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Returns the control plane's options, with its records in `data_dir`.
+    #[must_use]
+    pub fn control_options(&self, data_dir: PathBuf) -> vulcan_control::Options {
+        vulcan_control::Options {
+            limits: self.limits,
+            isolation_floor: self.isolation_floor,
+            output_bytes_max: self.workload.output_bytes_max,
+            log_bytes_max: self.workload.log_bytes_max,
+            input_bytes_max: self.workload.input_bytes_max,
+            archive_entries_max: self.workload.archive_entries_max,
+            queue_len_max: self.server.queue_len_max,
+            body_bytes_max: self.server.body_bytes_max,
+            body_timeout: self.server.body_timeout,
+            retention: vulcan_control::Retention {
+                keep_for: self.records.keep_for,
+                records_max: self.records.records_max,
+                sweep_every: self.records.sweep_every,
+            },
+            idempotency_key_lifetime: self.server.idempotency_key_lifetime,
+            database_bytes_max: self.server.database_bytes_max,
+            ..vulcan_control::Options::new(data_dir)
+        }
+    }
+
+    /// Returns the node's name where it is set.
+    #[must_use]
+    pub(crate) fn node_name(&self) -> Option<NodeName> {
+        self.node.name.clone()
+    }
+
+    /// Returns the node's options, without its backends.
+    #[must_use]
+    pub(crate) fn node_options(
+        &self,
+        name: NodeName,
+        data_dir: PathBuf,
+        cache_dir: PathBuf,
+        metrics: vulcan_node::Metrics,
+    ) -> vulcan_node::Options {
+        vulcan_node::Options {
+            capacity: self.node.capacity,
+            intervals: self.node.intervals,
+            compile: self.compile,
+            ..vulcan_node::Options::new(name, data_dir, cache_dir, metrics)
+        }
+    }
+
+    /// Returns the sandbox's options. `owner` tells this platform's leftovers from those of every other on the host.
+    #[must_use]
+    pub(crate) fn sandbox_options(&self, owner: &str) -> vulcan_backend_sandbox::Options {
+        let defaults = vulcan_backend_sandbox::Options::new(owner);
+        let compilers = u32::try_from(self.compile.concurrent_max).unwrap_or(u32::MAX);
+        let slots = self.node.capacity.instances_max.saturating_add(compilers);
+        let derived = defaults
+            .outer_id_first
+            .saturating_add(OUTER_IDS * u32::try_from(stable_hash(owner) % OUTER_RANGES).unwrap_or(0));
+        vulcan_backend_sandbox::Options {
+            outer_id_first: match self.sandbox.outer_id_first {
+                0 => derived,
+                set => set,
+            },
+            slots_max: slots.min(OUTER_IDS),
+            slots_idle_max: self.sandbox.slots_idle_max,
+            readable: self.sandbox.readable.clone(),
+            start_deadline: self.sandbox.start_deadline,
+            open_files_max: self.sandbox.open_files_max,
+            inodes_per_mb: self.sandbox.inodes_per_mb,
+            ..defaults
+        }
+    }
+
+    /// Says what does not fit together, in words that name the keys.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        let (min, default, max) = (ResourceLimits::MIN, self.limits.default, self.limits.max);
+        let rows: [(&str, Measure); 5] = [
+            ("cpus", |r| r.cpus),
+            ("mem", |r| f64::from(r.mem_mb)),
+            ("disk", |r| f64::from(r.disk_mb)),
+            ("pids", |r| f64::from(r.pids)),
+            ("timeout", |r| r.timeout_s),
+        ];
+        for (name, of) in rows {
+            if of(&default) > of(&max) {
+                return Some(format!("limits.default.{name} is larger than limits.max.{name}"));
+            }
+            if of(&default) < of(&min) {
+                return Some(format!(
+                    "limits.default.{name} is smaller than {}, the least that starts anything",
+                    of(&min)
+                ));
+            }
+        }
+        let zeros = [
+            ("server.queue_max", self.server.queue_len_max == 0),
+            ("server.body_max", self.server.body_bytes_max == 0),
+            ("node.instances_max", self.node.capacity.instances_max == 0),
+            ("records.sweep_every", self.records.sweep_every.is_zero()),
+            ("node.status_every", self.node.intervals.status.is_zero()),
+            ("node.probe_every", self.node.intervals.probe.is_zero()),
+            ("compile.concurrent_max", self.compile.concurrent_max == 0),
+        ];
+        zeros
+            .into_iter()
+            .find(|(_, is_zero)| *is_zero)
+            .map(|(key, _)| format!("{key} must not be 0"))
+    }
+}
+
+/// Takes one resource as a number, to compare.
+type Measure = fn(&Resources) -> f64;
+
+/// Hashes a text (FNV-1a, 64 bits): the same in every version of the program, so that leftovers are found again.
+pub(crate) fn stable_hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

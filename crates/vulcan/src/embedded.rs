@@ -1,0 +1,194 @@
+//! A platform in the command's own process, for `vulcan run` where there is no server.
+//!
+//! It listens on a socket in a private temporary folder that holds all its data and is removed at the end. Where a process
+//! was killed before its end, the next one finds the folder through a numbered lock in the user's cache, takes over the
+//! number, and sweeps what is left of both.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{FlockOperation, flock};
+use tempfile::TempDir;
+use vulcan_client::Client;
+
+use crate::{
+    config,
+    failure::{Exit, Failure},
+    paths,
+    platform::{Listen, Platform, PlatformOptions},
+};
+
+/// The most embedded platforms of one user at once.
+const SLOTS_MAX: u32 = 1_024;
+/// The beginning of the temporary folder's name.
+const PREFIX: &str = "vulcan-run-";
+/// The longest path of a folder in which a socket still fits (unix(7): 108 bytes with the end).
+const FOLDER_BYTES_MAX: usize = 90;
+
+/// A platform that ends with the command.
+pub(crate) struct Embedded {
+    platform: Platform,
+    folder: TempDir,
+    /// Given back after everything else is gone.
+    slot: Slot,
+}
+
+impl Embedded {
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`]; nothing is left then.
+    pub(crate) async fn start() -> Result<Self, Failure> {
+        let config = config::load(None, std::env::vars_os().filter_map(utf8), [])
+            .map_err(|error| config_failure(&error))?;
+        let cache_dir = match &config.server.cache_dir {
+            Some(cache_dir) => cache_dir.clone(),
+            None => paths::cache_dir()?,
+        };
+        let failed = |error: io::Error| Failure::from_error(Exit::PLATFORM, "make a place to run in", &error);
+        let (slot, folder) = claim(&cache_dir).map_err(failed)?;
+        let options = PlatformOptions {
+            owner: Some(slot.owner.clone()),
+            config,
+            ..PlatformOptions::new(
+                folder.path().join("data"),
+                slot.cache_dir.clone(),
+                Listen::Unix(folder.path().join("socket")),
+            )
+        };
+        let platform = Platform::start(options).await.map_err(|error| {
+            let failure = Failure::from_error(Exit::PLATFORM, "start a platform in this process", &error);
+            match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
+        Ok(Self {
+            platform,
+            folder,
+            slot,
+        })
+    }
+
+    /// Returns a client of it.
+    pub(crate) const fn client(&self) -> &Client {
+        self.platform.client()
+    }
+
+    /// Stops whatever runs, and removes everything.
+    pub(crate) async fn end(self) {
+        let Self {
+            platform,
+            folder,
+            slot,
+        } = self;
+        if platform.unfinished() > 0 {
+            platform.abort().await;
+        }
+        platform.join().await;
+        // What cannot be removed is found by the next one.
+        if folder.close().is_ok() {
+            slot.forget();
+        }
+    }
+}
+
+/// Makes a failure of a configuration error.
+pub(crate) fn config_failure(error: &config::ConfigError) -> Failure {
+    let failure = Failure::from_error(Exit::USAGE, "load the configuration", error);
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+/// Keeps the pairs that are UTF-8; the others are none of ours.
+pub(crate) fn utf8((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+/// A number that this process alone uses, and what goes with it.
+#[derive(Debug)]
+struct Slot {
+    /// Holds the lock, and says which folder the slot's process works in.
+    file: File,
+    /// What tells the instances of this slot from all others on the host.
+    owner: String,
+    /// The cache of this slot: the node wants one of its own.
+    cache_dir: PathBuf,
+}
+
+impl Slot {
+    fn forget(mut self) {
+        self.write("").ok();
+    }
+
+    fn write(&mut self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())
+    }
+}
+
+/// Takes the first free number, removes the folder of its former process if that died, and makes a new one.
+fn claim(cache_dir: &Path) -> io::Result<(Slot, TempDir)> {
+    let locks = cache_dir.join("embedded");
+    paths::create_private(&locks)?;
+    for number in 0..SLOTS_MAX {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(locks.join(format!("{number}.lock")))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut former = String::new();
+        (&mut file).take(4_096).read_to_string(&mut former).ok();
+        remove_former(Path::new(former.trim()));
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base())?;
+        let owner = format!("run-{}-{number}", rustix::process::geteuid().as_raw());
+        let mut slot = Slot {
+            file,
+            owner,
+            cache_dir: cache_dir.to_owned(),
+        };
+        slot.write(&folder.path().display().to_string())?;
+        return Ok((slot, folder));
+    }
+    Err(io::Error::other(format!(
+        "{SLOTS_MAX} embedded platforms run already"
+    )))
+}
+
+/// Removes what a killed process left, if it is what it should be: a folder of ours in the place for such folders.
+fn remove_former(folder: &Path) {
+    let is_ours = folder
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with(PREFIX))
+        && fs::symlink_metadata(folder)
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw());
+    if is_ours {
+        // It is only room; the next one tries again.
+        fs::remove_dir_all(folder).ok();
+    }
+}
+
+/// Returns where temporary folders go; `/tmp` where the usual place has too long a name for a socket.
+fn base() -> PathBuf {
+    let usual = std::env::temp_dir();
+    if usual.as_os_str().len() + PREFIX.len() + 8 <= FOLDER_BYTES_MAX {
+        usual
+    } else {
+        PathBuf::from("/tmp")
+    }
+}
