@@ -1,9 +1,6 @@
 //! What the owner of a running node holds.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use tokio_util::{sync::DropGuard, task::TaskTracker};
@@ -39,9 +36,8 @@ impl Handle {
     /// Bounded by the workloads' own limits. May be repeated, dropped, and overtaken by [`abort`](Self::abort); the node goes
     /// on refusing workloads.
     pub async fn drain(&self) {
-        self.node.draining.store(true, Ordering::SeqCst);
         // A status tells the control plane at once.
-        self.node.look.notify_one();
+        self.node.drain_began.cancel();
         self.node.supervisors.close();
         self.node.supervisors.wait().await;
         self.node.outbox.settle().await;
@@ -49,7 +45,7 @@ impl Handle {
 
     /// Ends everything that runs here as a shutdown, and then is a [`drain`](Self::drain). May be repeated and dropped.
     pub async fn abort(&self) {
-        self.node.draining.store(true, Ordering::SeqCst);
+        self.node.drain_began.cancel();
         self.node.stop_all(StopReason::Shutdown);
         self.drain().await;
     }

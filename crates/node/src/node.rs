@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::{Notify, watch};
@@ -41,7 +38,8 @@ pub(crate) struct Node {
     /// Everything else that ends when the node closes.
     pub(crate) background: TaskTracker,
     pub(crate) closing: CancellationToken,
-    pub(crate) draining: AtomicBool,
+    /// Cancelled when nothing more is taken.
+    pub(crate) drain_began: CancellationToken,
     /// Rung when the backends should be looked at before their time.
     pub(crate) look: Notify,
     pub(crate) work: Mutex<Work>,
@@ -82,7 +80,7 @@ impl Node {
         generation: u32,
         resources: &Resources,
     ) -> Result<(Share, watch::Receiver<Option<StopReason>>), String> {
-        if self.draining.load(Ordering::SeqCst) {
+        if self.drain_began.is_cancelled() {
             return Err(format!("node {} is shutting down", self.name));
         }
         let mut work = self.locked();

@@ -70,7 +70,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         supervisors: TaskTracker::new(),
         background: TaskTracker::new(),
         closing: CancellationToken::new(),
-        draining: false.into(),
+        drain_began: CancellationToken::new(),
         look: Notify::new(),
         work: std::sync::Mutex::default(),
     });

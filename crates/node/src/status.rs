@@ -1,6 +1,6 @@
 //! The reports on the node as a whole.
 
-use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -13,25 +13,38 @@ use crate::{host, node::Node};
 /// How long a backend may look at the host.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// The least pause between two looks at the backends, however many starts fail.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+
 /// Reports the node at once, at every change of its backends, and every few seconds, for as long as it is polled.
 pub(crate) async fn report(node: Arc<Node>, mut backends: Vec<BackendInfo>) {
-    let mut probe_at = Instant::now() + node.intervals.probe;
+    let mut looked_at = Instant::now();
+    let mut is_asked = false;
     loop {
         let status = status(&node, backends.clone());
+        let was_ready = status.node.ready;
         node.outbox.tell_status(status).await;
         let report_at = Instant::now() + node.intervals.status;
         // Looks until something has changed or the next report is due.
         loop {
+            let pause = if is_asked {
+                LOOK_PAUSE
+            } else {
+                node.intervals.probe
+            };
             tokio::select! {
                 () = sleep_until(report_at) => break,
-                () = sleep_until(probe_at) => {}
-                () = node.look.notified() => {}
-            }
-            probe_at = Instant::now() + node.intervals.probe;
-            let seen = look(&node).await;
-            if seen != backends {
-                backends = seen;
-                break;
+                () = sleep_until(looked_at + pause) => {
+                    is_asked = false;
+                    looked_at = Instant::now();
+                    let seen = look(&node).await;
+                    if seen != backends {
+                        backends = seen;
+                        break;
+                    }
+                }
+                () = node.look.notified() => is_asked = true,
+                () = node.drain_began.cancelled(), if was_ready => break,
             }
         }
     }
@@ -74,7 +87,7 @@ fn status(node: &Node, backends: Vec<BackendInfo>) -> NodeStatus {
     let is_usable = backends.iter().any(|backend| backend.readiness.is_usable());
     let info = NodeInfo {
         name: node.name.clone(),
-        ready: is_usable && !node.draining.load(Ordering::SeqCst),
+        ready: is_usable && !node.drain_began.is_cancelled(),
         kernel: host::kernel(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         capacity: NodeCapacity {

@@ -43,6 +43,11 @@ impl LogFile {
         self.len
     }
 
+    /// Returns whether appending makes no file.
+    pub(super) const fn is_open(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Appends whole records. After an error the file is as long as it was.
     pub(super) fn append(&mut self, records: &[u8]) -> io::Result<()> {
         if self.file.is_none() {

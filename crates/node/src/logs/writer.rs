@@ -23,8 +23,9 @@ const FLUSH_AFTER: Duration = Duration::from_millis(10);
 /// How many bytes are gathered before they are written at once.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// Up to this size a write is made on the runtime's own thread: it is a copy into the page cache, which takes less time
-/// than handing it to another thread and back. More may meet the kernel's throttling of dirty pages, and goes elsewhere.
+/// Up to this size a write is made on the runtime's own thread: it is a copy into the page cache. More may meet the kernel's
+/// throttling of dirty pages, and goes to another thread, as does making the file. Measured on the busy 2-core development
+/// machine, median / 99th percentile: appending 8 KiB 5 / 25 µs, another thread and back 5 / 20 µs, making a file 0.8 / 14 ms.
 const INLINE_BYTES_MAX: usize = 8 * 1024;
 
 /// What became of a log.
@@ -74,7 +75,7 @@ impl Writer {
 
     /// Writes what comes until all senders are gone or `over` is cancelled, and then what is left.
     ///
-    /// Lines are written within [`FLUSH_AFTER`] or in pieces of [`BUFFER_BYTES_MAX`], whichever comes first. After the cap,
+    /// The first line is written at once, others within [`FLUSH_AFTER`] or in pieces of [`BUFFER_BYTES_MAX`], whichever comes first. After the cap,
     /// or when the disk refuses, everything is still received, and dropped: the program does not notice.
     pub(crate) async fn pump(
         mut self,
@@ -103,7 +104,9 @@ impl Writer {
             if was_empty {
                 flush_at = Instant::now() + FLUSH_AFTER;
             }
-            if self.buffer.len() >= BUFFER_BYTES_MAX || Instant::now() >= flush_at {
+            // Making the file takes long: it begins with the first line, beside the program.
+            let is_first = self.file.as_ref().is_some_and(|file| !file.is_open());
+            if is_first || self.buffer.len() >= BUFFER_BYTES_MAX || Instant::now() >= flush_at {
                 self.flush().await;
             }
         }
@@ -218,7 +221,7 @@ impl Drop for Writer {
 
 /// Appends on this thread or on another one, as its size suggests; gives back what it was given.
 async fn append(mut file: LogFile, records: Vec<u8>) -> (Option<LogFile>, Vec<u8>, io::Result<()>) {
-    if records.len() <= INLINE_BYTES_MAX {
+    if file.is_open() && records.len() <= INLINE_BYTES_MAX {
         let result = file.append(&records);
         return (Some(file), records, result);
     }

@@ -143,7 +143,7 @@ async fn the_status_lists_what_is_not_acknowledged() {
 
 #[tokio::test]
 async fn an_end_is_reported_until_it_is_acknowledged() {
-    let mut bench = Bench::new().await;
+    let mut bench = Bench::with(|options| options.intervals.status = Duration::from_millis(20)).await;
     bench.acknowledges = false;
     let workload = bench.assign(program("output 1")).await;
     let first = bench.report().await;

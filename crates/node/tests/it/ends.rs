@@ -325,3 +325,17 @@ async fn a_thousand_mixed_workloads_leave_nothing() {
         "{metrics}"
     );
 }
+
+/// Not a check but a measurement: `cargo test --release -p vulcan-node -- --ignored --nocapture throughput`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "prints how long the node's own share takes"]
+async fn throughput() {
+    let mut bench = Bench::new().await;
+    for text in ["exit 0", "stdout hello", "flood stdout 1000000"] {
+        let began = tokio::time::Instant::now();
+        for _ in 0..1000 {
+            bench.run(text).await;
+        }
+        println!("{text}: {:?} each, one after the other", began.elapsed() / 1000);
+    }
+}
