@@ -45,3 +45,18 @@ fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
         message: message.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_as_the_instances_own_limit() {
+        let refusal = io("write main.py", &io::Error::from_raw_os_error(libc::ENOSPC));
+        assert_eq!(refusal.code, RefusalCode::Io);
+        assert_eq!(
+            refusal.message,
+            "could not write main.py: the disk limit of the instance was reached"
+        );
+    }
+}

@@ -140,13 +140,15 @@ fn binary(entrypoint: &Path, file: String) -> Result<Vec<String>, Refusal> {
 }
 
 /// Compiles a file by its name, and a folder as a module, which it becomes where it is none.
+///
+/// Without `-trimpath`, which would compile the standard library anew: 21 s instead of 0.7 s with Debian's Go 1.19.
 fn go(invoke: &Invoke, entrypoint: &Path, places: &Places) -> Result<(Vec<String>, PathBuf), Refusal> {
     let program = interpreter("Go", "golang-go", &GO)?;
     let out = places.work.join("out");
     std::fs::create_dir_all(&out)
         .map_err(|error| refusal::io(format_args!("make {}", out.display()), &error))?;
     let out = text(&out.join("program"))?;
-    let mut argv = [&program, "build", "-trimpath", "-buildvcs=false", "-o", &out]
+    let mut argv = [&program, "build", "-buildvcs=false", "-o", &out]
         .map(str::to_owned)
         .to_vec();
     let folder = entrypoint.parent().unwrap_or(&places.work).to_owned();

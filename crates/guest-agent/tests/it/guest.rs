@@ -28,6 +28,24 @@ pub(crate) struct Guest {
     stream: UnixStream,
     decoder: FromGuest,
     agent: Child,
+    answers: BTreeMap<u32, Answer>,
+}
+
+/// A way to write to an agent.
+pub(crate) struct Writer(UnixStream);
+
+impl Writer {
+    pub(crate) fn send(&mut self, channel: u32, frame: &HostFrame) {
+        let mut bytes = Vec::new();
+        frame.encode(channel, &mut bytes).unwrap();
+        self.0.write_all(&bytes).unwrap();
+    }
+
+    pub(crate) fn data(&mut self, channel: u32, bytes: &[u8]) {
+        for piece in bytes.chunks(DATA_BYTES_MAX) {
+            self.send(channel, &HostFrame::Data(piece.to_vec()));
+        }
+    }
 }
 
 /// What became of a request.
@@ -72,6 +90,7 @@ impl Guest {
             stream: ours,
             decoder: FromGuest::default(),
             agent,
+            answers: BTreeMap::new(),
         }
     }
 
@@ -80,15 +99,24 @@ impl Guest {
     }
 
     pub(crate) fn send(&mut self, channel: u32, frame: &HostFrame) {
-        let mut bytes = Vec::new();
-        frame.encode(channel, &mut bytes).unwrap();
-        self.stream.write_all(&bytes).unwrap();
+        self.writer().send(channel, frame);
     }
 
     pub(crate) fn data(&mut self, channel: u32, bytes: &[u8]) {
-        for piece in bytes.chunks(DATA_BYTES_MAX) {
-            self.send(channel, &HostFrame::Data(piece.to_vec()));
-        }
+        self.writer().data(channel, bytes);
+    }
+
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).unwrap();
+    }
+
+    /// Returns a second way to write, for another thread.
+    pub(crate) fn writer(&self) -> Writer {
+        Writer(self.stream.try_clone().unwrap())
+    }
+
+    pub(crate) fn agent_id(&self) -> u32 {
+        self.agent.id()
     }
 
     /// Returns the next frame; `None` when the agent has closed the stream.
@@ -115,15 +143,16 @@ impl Guest {
         }
     }
 
-    /// Waits until the channel is over.
+    /// Waits until the channel is over; what others say meanwhile is kept.
     pub(crate) fn finish(&mut self, channel: u32) -> Answer {
-        let mut answer = Answer::default();
-        loop {
+        let mut is_over = self.answers.get(&channel).is_some_and(Answer::is_over);
+        while !is_over {
             let (number, frame) = self.next_frame().unwrap();
-            if number == channel && answer.take(frame) {
-                return answer;
-            }
+            let answer = self.answers.entry(number).or_default();
+            answer.take(frame);
+            is_over = number == channel && answer.is_over();
         }
+        self.answers.remove(&channel).unwrap()
     }
 
     pub(crate) fn begin(&mut self, channel: u32, run: &Run) {
@@ -157,8 +186,7 @@ impl Drop for Guest {
 }
 
 impl Answer {
-    /// Takes a frame; returns whether it was the last.
-    fn take(&mut self, frame: GuestFrame) -> bool {
+    fn take(&mut self, frame: GuestFrame) {
         match frame {
             GuestFrame::Started => self.is_started = true,
             GuestFrame::Stdout(data) => self.stdout.extend(data),
@@ -170,6 +198,9 @@ impl Answer {
             GuestFrame::Done => self.is_done = true,
             GuestFrame::Welcome(_) | GuestFrame::System(_) => {}
         }
+    }
+
+    fn is_over(&self) -> bool {
         self.exited.is_some() || self.refusal.is_some() || self.is_done
     }
 
