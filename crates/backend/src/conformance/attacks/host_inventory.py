@@ -7,9 +7,9 @@ def something(path):
 
 
 def host_paths():
-    """Where a mount comes from may tell paths of the host; folders of the system are no secret."""
+    """Where a mount comes from may tell paths of the host; folders of the system, and its own place, are no secret."""
     with open("/proc/self/mountinfo") as rows:
-        found = [row.split()[3] for row in rows]
+        found = [root for root, place in (row.split()[3:5] for row in rows) if not place.endswith(root)]
     known = ("/usr", "/lib", "/bin", "/sbin", "/etc", "/opt", "/dev", "/null", "/zero", "/full", "/random", "/urandom", "/tty", "/proc", "/sys")
     return [path for path in found if path != "/" and not path.startswith(known)][:5] or None
 
