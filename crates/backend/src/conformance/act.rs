@@ -112,6 +112,11 @@ pub enum Act {
         /// How much.
         mib: u32,
     },
+    /// Fills System V shared memory, which no process needs to hold; prints how many MiB were taken.
+    SystemVMemory {
+        /// How much to try.
+        mib: u32,
+    },
     /// Makes children that wait until no more can be made; prints how many there were.
     CountForks,
     /// Makes threads until no more can be made; prints how many there were.

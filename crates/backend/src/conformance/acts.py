@@ -165,6 +165,22 @@ def memfd(mib):
     say(int(mib))
 
 
+def system_v_memory(mib):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.shmat.restype = ctypes.c_void_p
+    taken = 0
+    for _ in range(int(mib)):
+        segment = libc.shmget(0, MIB, 0o600)
+        address = libc.shmat(segment, None, 0) if segment != -1 else None
+        if address in (None, ctypes.c_void_p(-1).value):
+            print(os.strerror(ctypes.get_errno()), file=sys.stderr)
+            break
+        ctypes.memset(address, 1, MIB)
+        libc.shmdt(ctypes.c_void_p(address))
+        taken += 1
+    say(taken)
+
+
 def children_until_refused(act):
     children = []
     try:

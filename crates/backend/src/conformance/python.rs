@@ -112,6 +112,7 @@ fn counted(act: &Act) -> Option<(&'static str, String)> {
         Act::AllocateHeap { mib } => ("allocate_heap", u64::from(*mib)),
         Act::AllocateAtOnce { mib } => ("allocate_at_once", u64::from(*mib)),
         Act::Memfd { mib } => ("memfd", u64::from(*mib)),
+        Act::SystemVMemory { mib } => ("system_v_memory", u64::from(*mib)),
         Act::Orphans(count) => ("orphans", u64::from(*count)),
         Act::CountInodes { most } => ("count_inodes", u64::from(*most)),
         Act::SparseFile { gib } => ("sparse_file", u64::from(*gib)),

@@ -49,6 +49,7 @@ macro_rules! __conformance_rules {
                 temporary_files_are_limited_by_memory,
                 shared_memory_files_are_limited_by_memory,
                 anonymous_files_are_limited_by_memory,
+                system_v_memory_is_limited,
                 an_absurd_allocation_is_the_programs_failure,
                 memory_within_the_limit_is_given,
             }

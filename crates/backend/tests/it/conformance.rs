@@ -33,6 +33,7 @@ const NO_WORDS: &[(&str, &str)] = &[
     ("temporary_files_are_limited_by_memory", "files are no memory"),
     ("shared_memory_files_are_limited_by_memory", "files are no memory"),
     ("anonymous_files_are_limited_by_memory", "files are no memory"),
+    ("system_v_memory_is_limited", "there is no such memory"),
     ("the_number_of_processes_is_limited", "a fork counts nothing"),
     ("the_number_of_threads_is_limited", "there are no threads"),
     ("zombies_are_limited_and_do_not_stay", "there are no processes"),

@@ -22,6 +22,5 @@ for number in list(range(1, 65)):
 for number in [signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGSEGV]:
     attempt(f"tgkill 1 by {int(number)}", sent(lambda: syscall("tgkill", 1, 1, number)))
     attempt(f"pidfd_send_signal to 1 of {int(number)}", sent(lambda: by_pidfd(number)))
-    attempt(f"kill the group 1 by {int(number)}", sent(lambda: os.killpg(1, number)))
 attempt("process_mrelease", lambda: syscall("process_mrelease", syscall("pidfd_open", 1, 0), 0) or "released")
 attempt("find it stopped", stopped)

@@ -23,7 +23,9 @@ def special():
              "binfmt_misc", "hugetlbfs", "devtmpfs", "rpc_pipefs"}
     with open("/proc/self/mounts") as mounts:
         rows = [line.split() for line in mounts]
-    return [f"{row[1]} ({row[2]})" for row in rows if row[2] in kinds and "ro" not in row[3].split(",")] or None
+    # A single device of a devtmpfs shows only itself.
+    rows = [row for row in rows if os.path.isdir(row[1]) and "ro" not in row[3].split(",")]
+    return [f"{row[1]} ({row[2]})" for row in rows if row[2] in kinds] or None
 
 
 attempt("open any file below /sys for writing", walk)

@@ -45,6 +45,25 @@ pub async fn anonymous_files_are_limited_by_memory(stage: &Stage) -> Verdict {
     out_of_memory(stage, Act::Memfd { mib: TOO_MUCH_MIB }).await
 }
 
+/// Memory that belongs to no process counts too, or is refused.
+pub async fn system_v_memory_is_limited(stage: &Stage) -> Verdict {
+    let ended = stage
+        .run_with(Act::SystemVMemory { mib: TOO_MUCH_MIB }, SMALL)
+        .await?;
+
+    if ended.is_success() {
+        let taken = ended.count();
+        assert!(
+            taken < u64::from(SMALL.mem_mb),
+            "{taken} MiB beside a limit of {} MiB",
+            SMALL.mem_mb
+        );
+    } else {
+        expect_out_of_memory(stage, &ended).await;
+    }
+    Ok(())
+}
+
 /// A request that no host could meet ends the program or is refused to it, and is no crash of anything else.
 pub async fn an_absurd_allocation_is_the_programs_failure(stage: &Stage) -> Verdict {
     let ended = stage
