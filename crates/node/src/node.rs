@@ -62,12 +62,23 @@ struct Active {
 pub(crate) struct Share {
     node: Arc<Node>,
     mem_mb: u32,
+    /// Whose it is, where it is a workload's.
+    assigned: Option<(WorkloadId, u32)>,
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         let mut work = self.node.locked();
         work.used = work.used.without(self.mem_mb);
+        // It has left already, unless its supervisor panicked: then the control plane finds it missing.
+        if let Some((workload, generation)) = self.assigned
+            && work
+                .active
+                .get(&workload)
+                .is_some_and(|active| active.generation == generation)
+        {
+            work.active.remove(&workload);
+        }
         self.node.metrics.capacity(self.node.capacity, work.used);
     }
 }
@@ -93,6 +104,7 @@ impl Node {
             Share {
                 node: Arc::clone(self),
                 mem_mb: resources.mem_mb,
+                assigned: Some((workload, generation)),
             },
             stopped,
         ))
@@ -106,6 +118,7 @@ impl Node {
         Share {
             node: Arc::clone(self),
             mem_mb,
+            assigned: None,
         }
     }
 

@@ -162,7 +162,7 @@ impl Outbox {
             }
             self.resend().await;
             let overdue = self.overdue(Instant::now());
-            self.spill(overdue).await;
+            self.spill(&overdue).await;
             sleep(TICK).await;
         }
     }
@@ -182,8 +182,9 @@ impl Outbox {
         };
         // What is left is stored below.
         let _ = timeout(self.intervals.acknowledge, emptied).await;
-        let held: Vec<WorkloadReport> = self.held().into_iter().map(|held| held.report).collect();
-        self.spill(held).await;
+        for batch in self.held().chunks(BATCH_LEN_MAX) {
+            self.spill(batch).await;
+        }
         self.store.flush().await;
     }
 
@@ -218,57 +219,55 @@ impl Outbox {
     }
 
     /// Returns what is to be stored now: what waits too long, and the oldest of what is too much.
-    fn overdue(&self, now: Instant) -> Vec<WorkloadReport> {
-        let (len, bytes) = self
+    fn overdue(&self, now: Instant) -> Vec<WorkloadId> {
+        let is_late = |entry: &Entry| now.duration_since(entry.since) >= self.intervals.spill_after;
+        let (len, bytes, late) = self
             .locked()
             .values()
-            .fold((0, 0), |(len, sum), entry| match entry.body {
-                Body::Memory { bytes, .. } => (len + 1, sum + bytes),
-                Body::Stored => (len, sum),
+            .fold((0, 0, false), |(len, sum, late), entry| match entry.body {
+                Body::Memory { bytes, .. } => (len + 1, sum + bytes, late || is_late(entry)),
+                Body::Stored => (len, sum, late),
             });
-        let is_late = |since: Instant| now.duration_since(since) >= self.intervals.spill_after;
-        let is_too_much = len > HELD_LEN_MAX || bytes > HELD_BYTES_MAX;
-        if !is_too_much && !self.locked().values().any(|entry| is_late(entry.since)) {
+        if len <= HELD_LEN_MAX && bytes <= HELD_BYTES_MAX && !late {
             return Vec::new();
         }
-        let held = self
-            .held()
-            .into_iter()
-            .filter(|held| is_too_much || is_late(held.since));
-        held.take(BATCH_LEN_MAX).map(|held| held.report).collect()
-    }
-
-    /// Returns what is in memory alone, the oldest first.
-    fn held(&self) -> Vec<Held> {
-        let entries = self.locked();
-        let mut held: Vec<Held> = entries
-            .values()
-            .filter_map(|entry| match &entry.body {
-                Body::Memory { report, .. } => Some(Held {
-                    since: entry.since,
-                    report: report.as_ref().clone(),
-                }),
-                Body::Stored => None,
-            })
-            .collect();
-        held.sort_by_key(|held| held.since);
+        // The oldest first: whatever is late is among them.
+        let mut held = self.held();
+        held.truncate(BATCH_LEN_MAX);
         held
     }
 
-    async fn spill(&self, reports: Vec<WorkloadReport>) {
-        for report in reports {
-            let (workload, generation) = (report.workload, report.generation);
+    /// Returns what is in memory alone, the oldest first.
+    fn held(&self) -> Vec<WorkloadId> {
+        let entries = self.locked();
+        let in_memory = entries
+            .iter()
+            .filter(|(_, entry)| matches!(entry.body, Body::Memory { .. }));
+        let mut held: Vec<(Instant, WorkloadId)> = in_memory
+            .map(|(workload, entry)| (entry.since, *workload))
+            .collect();
+        held.sort_unstable();
+        held.into_iter().map(|(_, workload)| workload).collect()
+    }
+
+    async fn spill(&self, workloads: &[WorkloadId]) {
+        for workload in workloads {
+            let report = match self.locked().get(workload).map(|entry| &entry.body) {
+                Some(Body::Memory { report, .. }) => report.as_ref().clone(),
+                Some(Body::Stored) | None => continue,
+            };
+            let generation = report.generation;
             if !self.store.outbox_put(report).await {
                 continue;
             }
             let mut entries = self.locked();
             let entry = entries
-                .get_mut(&workload)
+                .get_mut(workload)
                 .filter(|entry| entry.generation == generation);
             match entry {
                 Some(entry) => entry.body = Body::Stored,
                 // It was acknowledged while it was being stored.
-                None => self.store.outbox_delete(workload, generation),
+                None => self.store.outbox_delete(*workload, generation),
             }
         }
     }
@@ -276,11 +275,6 @@ impl Outbox {
     fn locked(&self) -> MutexGuard<'_, HashMap<WorkloadId, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-struct Held {
-    since: Instant,
-    report: WorkloadReport,
 }
 
 /// Estimates how much memory an end takes, without writing it out.

@@ -235,6 +235,27 @@ async fn an_unfit_host_is_not_asked_twice_but_looked_at_again() {
 }
 
 #[tokio::test]
+async fn a_supervisor_that_panics_gives_everything_back() {
+    let mut bench = Bench::with(|options| {
+        options.capacity.instances_max = 1;
+        options.intervals.status = Duration::from_millis(20);
+    })
+    .await;
+    bench
+        .simulator
+        .fail_next(Step::Start, || panic!("a bug of a backend"));
+
+    bench.assign(program("exit 0")).await;
+
+    until("the room is free", || {
+        bench.metrics().contains("vulcan_capacity_instances_used 0")
+    })
+    .await;
+    bench.status(|status| status.workloads.is_empty()).await;
+    assert_eq!(bench.run("exit 0").await.status, Status::Completed);
+}
+
+#[tokio::test]
 async fn a_class_without_a_backend_is_a_failure_in_words() {
     let mut bench = Bench::new().await;
     let mut assignment = program("exit 0");
