@@ -3,11 +3,12 @@
 //!
 //! Owns the rules that no compiler checks. Refuses to change sources.
 
+mod openapi;
 mod tidy;
 
 use std::{path::Path, process::ExitCode};
 
-const USAGE: &str = "usage: xtask tidy";
+const USAGE: &str = "usage: xtask tidy | xtask openapi [--check]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -17,7 +18,17 @@ fn main() -> ExitCode {
     };
     match args.as_slice() {
         ["tidy"] => tidy::run(root),
+        ["openapi"] => openapi(root, openapi::Mode::Write),
+        ["openapi", "--check"] => openapi(root, openapi::Mode::Check),
         _ => fail(USAGE),
+    }
+}
+
+fn openapi(root: &Path, mode: openapi::Mode) -> ExitCode {
+    match openapi::run(root, &vulcan_control::openapi_json(), mode) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(&format!("could not read or write openapi.json: {error}")),
     }
 }
 
