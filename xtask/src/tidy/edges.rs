@@ -28,7 +28,8 @@ const HTTP: &[&str] = &[
 ];
 const HTTP_SERVER: &[&str] = &["axum", "axum-extra", "tower-http", "utoipa-axum"];
 const DATABASE: &[&str] = &["sqlx", "rusqlite", "diesel", "sea-orm", "tokio-postgres"];
-const KERNEL: &[&str] = &["landlock", "seccompiler", "nix", "rustix", "libc"];
+const CONFINEMENT: &[&str] = &["landlock", "seccompiler", "caps", "nix"];
+const KERNEL: &[&str] = &["rustix", "libc", "landlock", "seccompiler", "caps", "nix"];
 
 /// Where the table stands for people.
 const ARCHITECTURE: &str = "ARCHITECTURE.md";
@@ -101,7 +102,7 @@ const ROOMS: &[Room] = &[
         name: "vulcan-control",
         may: &["vulcan-bus", "vulcan-api"],
         tests_may: &[],
-        never: &[KERNEL],
+        never: &[CONFINEMENT],
     },
     Room {
         name: "vulcan-client",

@@ -1,5 +1,8 @@
-//! The length of functions.
+//! The length of functions. A text of several lines counts as one: a table in a test is data.
 
+use std::collections::BTreeSet;
+
+use proc_macro2::{TokenStream, TokenTree};
 use syn::{
     Block, Signature,
     visit::{self, Visit},
@@ -17,6 +20,7 @@ pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
         if let Ok(source) = source::parse(file) {
             let mut visitor = Lengths {
                 path: &file.path,
+                texts: text_lines(source.tokens),
                 findings: &mut findings,
             };
             visitor.visit_file(&source.items);
@@ -27,13 +31,16 @@ pub(super) fn findings(tree: &Tree) -> Vec<Finding> {
 
 struct Lengths<'a> {
     path: &'a str,
+    /// Lines that only go on with a text.
+    texts: BTreeSet<usize>,
     findings: &'a mut Vec<Finding>,
 }
 
 impl Lengths<'_> {
     fn check(&mut self, signature: &Signature, block: &Block) {
         let first = signature.fn_token.span.start().line;
-        let lines = block.brace_token.span.close().end().line - first + 1;
+        let all = first..=block.brace_token.span.close().end().line;
+        let lines = all.filter(|line| !self.texts.contains(line)).count();
         if lines > FUNCTION_LINES_MAX {
             self.findings.push(Finding::new(
                 self.path,
@@ -45,6 +52,22 @@ impl Lengths<'_> {
             ));
         }
     }
+}
+
+/// Returns the lines after the first of every literal that has several.
+fn text_lines(tokens: TokenStream) -> BTreeSet<usize> {
+    let mut lines = BTreeSet::new();
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => lines.extend(text_lines(group.stream())),
+            TokenTree::Literal(literal) => {
+                let span = literal.span();
+                lines.extend(span.start().line + 1..=span.end().line);
+            }
+            TokenTree::Ident(_) | TokenTree::Punct(_) => {}
+        }
+    }
+    lines
 }
 
 impl<'ast> Visit<'ast> for Lengths<'_> {
@@ -92,5 +115,12 @@ mod tests {
     fn a_function_of_70_lines_is_let_through() {
         let tree = Tree::of(&[("crates/a/src/a.rs", &file_with_a_function_of(70))]);
         assert_eq!(findings(&tree), []);
+    }
+
+    #[test]
+    fn a_text_of_many_lines_counts_as_one() {
+        let table = "row\n".repeat(100);
+        let text = format!("//! A room.\nfn table() {{\n    check(\"{table}\");\n}}\n");
+        assert_eq!(findings(&Tree::of(&[("crates/a/src/a.rs", &text)])), []);
     }
 }
