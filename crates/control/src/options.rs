@@ -31,6 +31,9 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Names with a dot under which the server may be addressed; others are refused, so that a web page whose name is made
+    /// to lead to a loopback address cannot use the server. Addresses, `localhost` and names without a dot always work.
+    pub public_hosts: Vec<String>,
     /// Which finished records are kept.
     pub retention: Retention,
     /// How long a repeat of a request finds the first workload.
@@ -76,6 +79,7 @@ impl Options {
             queue_len_max: 10_000,
             body_bytes_max: 64 * 1024 * 1024,
             body_timeout: Duration::from_secs(60),
+            public_hosts: Vec::new(),
             retention: Retention::default(),
             idempotency_key_lifetime: Duration::from_secs(24 * 3600),
             database_bytes_max: None,

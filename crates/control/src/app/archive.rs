@@ -20,6 +20,9 @@ const ENTRY_OVERHEAD_BYTES: u64 = 4 * 1024;
 /// How many links one path may lead over: Linux' limit.
 const LINKS_FOLLOWED_MAX: usize = 40;
 
+/// The longest part of an error that is repeated, in characters.
+const REASON_CHARS_MAX: usize = 200;
+
 /// What an archive may be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -148,12 +151,18 @@ fn too_large(entry: &str, limits: Limits) -> Fault {
 }
 
 fn broken(error: &io::Error) -> Fault {
-    if error.get_ref().is_some_and(|inner| inner.is::<CapReached>()) {
+    let is_cap = match error.get_ref() {
+        Some(inner) => inner.is::<CapReached>(),
+        None => false,
+    };
+    if is_cap {
         return Fault::whole(
             "the archive unpacks to more than resources.disk_mb and its number of entries allow",
         );
     }
-    Fault::whole(format!("a complete tar archive in one gzip stream: {error}"))
+    // The tar crate puts names from the archive into its errors.
+    let reason: String = error.to_string().chars().take(REASON_CHARS_MAX).collect();
+    Fault::whole(format!("a complete tar archive in one gzip stream: {reason}"))
 }
 
 /// What is to be unpacked from one header.

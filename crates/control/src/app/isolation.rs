@@ -333,6 +333,24 @@ mod tests {
             row(Isolation::Microvm, Runtime::Python, C::Sandbox, &many),
             row(Isolation::Isolate, Runtime::Python, C::Sandbox, &all),
         ];
-        insta::assert_snapshot!(rows.join("\n"), @"");
+        insta::assert_snapshot!(rows.join("\n"), @r"
+        auto python floor=sandbox [sandbox] → sandbox | auto: Python source; microvm and gvisor are not offered on this node, sandbox is the strongest that is
+        auto node floor=sandbox [sandbox] → sandbox | auto: JavaScript source; isolate, microvm and gvisor are not offered on this node, sandbox is the strongest that is
+        auto go floor=sandbox [sandbox] → - | nothing that may be used can run go: sandbox on node newt cannot run go: go is not installed (install it on the node with apt-get install golang-go) | vulcan doctor says what is missing and how to get it
+        auto python floor=gvisor [sandbox] → - | nothing that may be used can run python: sandbox is weaker than the operator's floor, gvisor | vulcan doctor says what is missing and how to get it
+        auto python floor=sandbox [] → - | no node offers a class that can run python | vulcan doctor says what is missing and how to get it
+        auto python floor=sandbox [container] → - | nothing that may be used can run python: container is weaker than the operator's floor, sandbox | vulcan doctor says what is missing and how to get it
+        auto python floor=container [container] → container | auto: Python source; microvm, gvisor and sandbox are not offered on this node, container is the strongest that is
+        auto bash floor=sandbox [container sandbox gvisor microvm] → gvisor | auto: Bash source; microvm is not offered on this node, gvisor is the strongest that is
+        auto typescript floor=sandbox [container sandbox gvisor microvm] → gvisor | auto: TypeScript source; isolate and microvm are not offered on this node, gvisor is the strongest that is
+        auto python floor=sandbox [isolate wasm sandbox container gvisor microvm] → microvm | auto: Python source
+        auto node floor=sandbox [isolate wasm sandbox container gvisor microvm] → isolate | auto: JavaScript source
+        auto node floor=microvm [isolate wasm sandbox container gvisor microvm] → microvm | auto: JavaScript source; microvm is the strongest that is offered
+        sandbox python floor=sandbox [sandbox] → sandbox | sandbox was asked for
+        sandbox go floor=sandbox [sandbox] → - | sandbox on node newt cannot run go: go is not installed | install it on the node with apt-get install golang-go, or ask for another runtime
+        microvm python floor=sandbox [sandbox] → - | no node offers microvm | run vulcan doctor on the node, or ask for auto or sandbox
+        microvm python floor=sandbox [container sandbox gvisor microvm] → - | microvm cannot be used on node newt: /dev/kvm is missing | run vulcan doctor on the node, or ask for auto or sandbox, container, gvisor
+        isolate python floor=sandbox [isolate wasm sandbox container gvisor microvm] → - | isolate cannot run python | choose another class, or ask for auto or sandbox, container, gvisor, microvm
+        ");
     }
 }

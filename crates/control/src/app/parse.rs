@@ -1,11 +1,12 @@
 //! From the bytes of a body to a [`WorkloadSpec`], and from a bad body to the field that is bad.
 
-use serde_json::{Value, error::Category};
+use serde::de::IgnoredAny;
+use serde_json::Value;
 use vulcan_api::{Isolation, Problem, ProblemKind, ResourceLimits, Runtime, WorkloadSpec};
 
 use super::Refused;
 
-/// The longest part of serde's message that is repeated, in characters.
+/// The longest part of serde's message or of a path that is repeated, in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
 /// A bad body up to this size is read a third time, for the value that is bad.
 const DIAGNOSE_BYTES_MAX: usize = 1024 * 1024;
@@ -16,15 +17,16 @@ const DIAGNOSE_BYTES_MAX: usize = 1024 * 1024;
 ///
 /// `malformed-body` when the bytes are no JSON, `invalid-field` when the JSON is no spec.
 pub(super) fn spec(body: &[u8], limits: &ResourceLimits) -> Result<WorkloadSpec, Refused> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
-        Category::Data => invalid_field(body, limits, &error),
-        Category::Io | Category::Syntax | Category::Eof => {
-            let message = shortened(&error.to_string());
-            Refused::new(
-                ProblemKind::MalformedBody,
-                format!("the body is not JSON that can be read: {message}"),
-            )
+    serde_json::from_slice(body).map_err(|error| {
+        // The error's own category takes a number where a name belongs for bad syntax: asked is whether it is JSON at all.
+        if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+            return invalid_field(body, limits, &error);
         }
+        let message = shortened(&error.to_string());
+        Refused::new(
+            ProblemKind::MalformedBody,
+            format!("the body is not JSON that can be read: {message}"),
+        )
     })
 }
 
@@ -46,7 +48,9 @@ fn invalid_field(body: &[u8], limits: &ResourceLimits, error: &serde_json::Error
         .is_some_and(|object| !object.contains_key("runtime"));
     let (field, given) = match (is_root, is_without_runtime) {
         (true, true) => ("runtime".to_owned(), None),
-        (true, false) => ("body".to_owned(), value),
+        (true, false) => ("body".to_owned(), value.filter(|value| !value.is_object())),
+        // It may be a secret.
+        (false, _) if path.starts_with("env") => (path, None),
         (false, _) => {
             let given = value
                 .as_ref()
@@ -172,7 +176,29 @@ mod tests {
             .iter()
             .map(|body| format!("{:<50.50} {}", body, refusal(body)))
             .collect();
-        insta::assert_snapshot!(table.join("\n"), @"");
+        insta::assert_snapshot!(table.join("\n"), @r#"
+                                                           400 malformed-body []
+        {                                                  400 malformed-body []
+        []                                                 422 invalid-field [body = []]
+        nil                                                400 malformed-body []
+        7                                                  422 invalid-field [body = 7]
+        {"code":"x"}                                       422 invalid-field [runtime = -]
+        {"runtime":"ruby"}                                 422 invalid-field [runtime = "ruby"]
+        {"runtime":7}                                      422 invalid-field [runtime = 7]
+        {"runtime":"python","cod":"x"}                     422 invalid-field [cod = "x"]
+        {"runtime":"python","runtime":"node"}              422 invalid-field [body = -]
+        {"runtime":"python","args":["a",7]}                422 invalid-field [args[1] = 7]
+        {"runtime":"python","env":{"A":1}}                 422 invalid-field [env.A = -]
+        {"runtime":"python","resources":{"mem_mb":-1}}     422 invalid-field [resources.mem_mb = -1]
+        {"runtime":"python","resources":{"mem_mb":1.5}}    422 invalid-field [resources.mem_mb = 1.5]
+        {"runtime":"python","resources":{"ram":1}}         422 invalid-field [resources.ram = 1]
+        {"runtime":"python","resources":{"cpus":1e999}}    422 invalid-field [resources.cpus = -]
+        {"runtime":"python","resources":{"cpus":NaN}}      400 malformed-body []
+        {"runtime":"python","network":"all"}               422 invalid-field [network = "all"]
+        {"runtime":"python","code":"\ud800"}               422 invalid-field [code = -]
+        {"runtime":"python"} trailing                      400 malformed-body []
+        {"runtime":"python","input":[[[[[[[[[[[[[[[[[[[[[[ 422 invalid-field [input[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0] = -]
+        "#);
     }
 
     #[test]

@@ -202,7 +202,7 @@ fn explain(outcome: Outcome) -> (Status, WorkloadError) {
     match outcome {
         Outcome::StoppedBeforeStart(StopReason::Killed) => (
             Status::Killed,
-            WorkloadError::new(ErrorCode::Killed, "it was killed before it ran"),
+            WorkloadError::new(ErrorCode::Killed, "it was killed"),
         ),
         Outcome::StoppedBeforeStart(StopReason::Shutdown) => (
             Status::Failed,

@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -36,13 +37,17 @@ pub(super) struct Requests {
     metrics: Arc<Metrics>,
     /// Starts somewhere at random, so that ids of two runs differ.
     next_id: AtomicU64,
+    public_hosts: Vec<String>,
 }
 
 impl Requests {
-    pub(super) fn new(metrics: Arc<Metrics>, first_id: u64) -> Self {
+    pub(super) fn new(metrics: Arc<Metrics>, random: u128, public_hosts: Vec<String>) -> Self {
+        // Half of the bits is enough: an id of a request only has to differ from its neighbours'.
+        let first_id = u64::try_from(random >> u64::BITS).unwrap_or_default();
         Self {
             metrics,
             next_id: AtomicU64::new(first_id),
+            public_hosts,
         }
     }
 }
@@ -55,7 +60,9 @@ pub(super) async fn wrap(State(requests): State<Arc<Requests>>, request: Request
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     let span = tracing::info_span!("request", request.id = id.as_str(), method, route);
-    let response = answer(request, next).instrument(span).await;
+    let response = answer(&requests.public_hosts, request, next)
+        .instrument(span)
+        .await;
     requests
         .metrics
         .answered(method, route, response.status().as_u16(), arrived_at.elapsed());
@@ -66,8 +73,9 @@ pub(super) async fn wrap(State(requests): State<Arc<Requests>>, request: Request
     response
 }
 
-async fn answer(request: Request, next: Next) -> Response {
-    if let Err(refused) = check_headers(request.headers()) {
+async fn answer(public_hosts: &[String], request: Request, next: Next) -> Response {
+    let checked = check_size(request.headers()).and_then(|()| check_host(request.headers(), public_hosts));
+    if let Err(refused) = checked {
         return refused.into_response();
     }
     // Nothing that a handler shares is left half-changed by a panic: state is behind messages and whole-value locks.
@@ -84,7 +92,38 @@ async fn answer(request: Request, next: Next) -> Response {
     }
 }
 
-fn check_headers(headers: &HeaderMap) -> Result<(), Refused> {
+/// Refuses names that somebody else may own. A web page can have its own name lead to a loopback address (DNS rebinding),
+/// and then is of the same origin as this server for its visitor's browser.
+fn check_host(headers: &HeaderMap, public_hosts: &[String]) -> Result<(), Refused> {
+    let Some(value) = headers.get(header::HOST) else {
+        return Ok(());
+    };
+    let text = String::from_utf8_lossy(value.as_bytes());
+    if is_ours(&text, public_hosts) {
+        return Ok(());
+    }
+    let allowed = "an address, localhost, a name without a dot, or a name that the operator listed as public";
+    Err(Problem::new(
+        ProblemKind::InvalidParameter,
+        format!("the header Host names a server that this is not: {allowed}"),
+    )
+    .with_field("Host", serde_json::Value::from(text.as_ref()), allowed)
+    .into())
+}
+
+fn is_ours(host: &str, public_hosts: &[String]) -> bool {
+    if host.parse::<SocketAddr>().is_ok() || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    !name.contains('.')
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || public_hosts
+            .iter()
+            .any(|public| public.eq_ignore_ascii_case(name))
+}
+
+fn check_size(headers: &HeaderMap) -> Result<(), Refused> {
     let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
     let bytes: usize = headers.iter().map(size).sum();
     if bytes <= HEADERS_BYTES_MAX {
@@ -115,5 +154,35 @@ fn method_label(method: &Method) -> &'static str {
         "POST" => "POST",
         "DELETE" => "DELETE",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_nobody_else_can_own_are_ours() {
+        let public = ["vulcan.example.org".to_owned()];
+        for ours in [
+            "127.0.0.1",
+            "127.0.0.1:7070",
+            "[::1]:7070",
+            "[::1]",
+            "localhost:7070",
+            "app.localhost",
+            "newt",
+            "Vulcan.example.org:443",
+        ] {
+            assert!(is_ours(ours, &public), "{ours}");
+        }
+        for other in [
+            "evil.example",
+            "evil.example:7070",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example",
+        ] {
+            assert!(!is_ours(other, &public), "{other}");
+        }
     }
 }

@@ -20,26 +20,18 @@ use super::{
 use crate::{app::Refused, service::Handle};
 
 /// Returns all routes of the HTTP API, backed by `handle`. Serve it with [`crate::serve`].
-#[must_use]
 pub fn router(handle: &Handle) -> Router {
-    let requests = Arc::new(Requests::new(
+    let requests = Requests::new(
         Arc::clone(&handle.service.shared.metrics),
-        // The upper half of the bits is dropped on purpose: an id of a request only has to differ from its neighbours'.
-        handle
-            .service
-            .random()
-            .to_ne_bytes()
-            .chunks_exact(8)
-            .fold(0, |all, part| {
-                all ^ u64::from_ne_bytes(part.try_into().unwrap_or_default())
-            }),
-    ));
+        handle.service.random(),
+        handle.service.options.public_hosts.clone(),
+    );
     let (router, _) = api().split_for_parts();
     router
         .merge(pages())
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(requests, request::wrap))
+        .layer(middleware::from_fn_with_state(Arc::new(requests), request::wrap))
         .with_state(handle.clone())
 }
 

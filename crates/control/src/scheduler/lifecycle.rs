@@ -66,6 +66,55 @@ mod tests {
                 .unwrap();
             }
         }
-        insta::assert_snapshot!(table, @"");
+        insta::assert_snapshot!(table, @r"
+        pending    Started          running
+        pending    PutBack          -
+        pending    Ended(Pending)   -
+        pending    Ended(Running)   -
+        pending    Ended(Completed) completed
+        pending    Ended(Failed)    failed
+        pending    Ended(Killed)    killed
+        pending    Ended(TimedOut)  timed_out
+        running    Started          -
+        running    PutBack          pending
+        running    Ended(Pending)   -
+        running    Ended(Running)   -
+        running    Ended(Completed) completed
+        running    Ended(Failed)    failed
+        running    Ended(Killed)    killed
+        running    Ended(TimedOut)  timed_out
+        completed  Started          -
+        completed  PutBack          -
+        completed  Ended(Pending)   -
+        completed  Ended(Running)   -
+        completed  Ended(Completed) -
+        completed  Ended(Failed)    -
+        completed  Ended(Killed)    -
+        completed  Ended(TimedOut)  -
+        failed     Started          -
+        failed     PutBack          -
+        failed     Ended(Pending)   -
+        failed     Ended(Running)   -
+        failed     Ended(Completed) -
+        failed     Ended(Failed)    -
+        failed     Ended(Killed)    -
+        failed     Ended(TimedOut)  -
+        killed     Started          -
+        killed     PutBack          -
+        killed     Ended(Pending)   -
+        killed     Ended(Running)   -
+        killed     Ended(Completed) -
+        killed     Ended(Failed)    -
+        killed     Ended(Killed)    -
+        killed     Ended(TimedOut)  -
+        timed_out  Started          -
+        timed_out  PutBack          -
+        timed_out  Ended(Pending)   -
+        timed_out  Ended(Running)   -
+        timed_out  Ended(Completed) -
+        timed_out  Ended(Failed)    -
+        timed_out  Ended(Killed)    -
+        timed_out  Ended(TimedOut)  -
+        ");
     }
 }

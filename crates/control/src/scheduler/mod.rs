@@ -12,3 +12,10 @@ pub(crate) use events::{Action, Event, Former, NodeReport, Outcome, Refusal, Rep
 pub(crate) use lifecycle::{Happening, next};
 pub(crate) use machine::{QUEUE_WAIT_MAX, Scheduler};
 pub(crate) use nodes::Need;
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod random_tests;
+#[cfg(test)]
+mod rule_tests;

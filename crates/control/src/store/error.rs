@@ -50,7 +50,7 @@ impl From<sqlx::Error> for Error {
         const FULL: &str = "13";
         let is_full = source
             .as_database_error()
-            .and_then(|error| error.code())
+            .and_then(sqlx::error::DatabaseError::code)
             .is_some_and(|code| code == FULL);
         let source = Arc::new(source);
         if is_full {

@@ -1,0 +1,16 @@
+//! The control plane from outside: over a real listener, with a node that does what each test says.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod archives;
+mod connections;
+mod drain;
+mod idempotency;
+mod lists;
+mod logs;
+mod node;
+mod pages;
+mod platform;
+mod problems;
+mod recovery;
+mod storage;
+mod workloads;
