@@ -16,6 +16,8 @@ const [FILE, LANGUAGE, WORKLOAD, TIMEOUT_MS, ...ARGS] = process.argv.slice(2);
 process.argv.splice(1, Infinity, FILE, ...ARGS);
 
 let isPending = false;
+let isReported = false;
+let descriptor = null;
 /** The generated file that runs in place of the user's, and shall not be seen in tracebacks. */
 let standIn = null;
 
@@ -125,13 +127,13 @@ function declareModule() {
 }
 
 async function loadTypescript() {
-  const esbuild = ['/usr/bin/esbuild', '/usr/local/bin/esbuild'].find(fs.existsSync);
+  const esbuild = find('esbuild');
   if (process.features.typescript || globalThis.Deno) {
     quietExperiments();
     try {
       return await importDefault(FILE);
     } catch (error) {
-      if (error?.code !== 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX' || !esbuild) throw error;
+      if (!esbuild || !isBeyondNode(error)) throw error;
     }
   }
   const path = require('node:path');
@@ -142,9 +144,21 @@ async function loadTypescript() {
     fs.writeFileSync(standIn, Module.stripTypeScriptTypes(fs.readFileSync(FILE, 'utf8')));
     return importDefault(standIn);
   }
-  const deno = ['/usr/bin/deno', '/usr/local/bin/deno'].find(fs.existsSync);
+  const deno = find('deno');
   if (deno) return runDeno(deno);
   throw new Error('TypeScript needs esbuild (apt-get install esbuild), Node.js 22.13 or newer, or Deno');
+}
+
+function find(program) {
+  const isFile = (path) => fs.statSync(path, { throwIfNoEntry: false })?.isFile();
+  return ['/usr/bin', '/usr/local/bin'].map((folder) => `${folder}/${program}`).find(isFile);
+}
+
+/** Tells whether Node refused what esbuild can do, before anything ran: enums, and imports without an extension. */
+function isBeyondNode(error) {
+  if (error?.code === 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX') return true;
+  const isUnresolved = ['ERR_MODULE_NOT_FOUND', 'ERR_UNSUPPORTED_DIR_IMPORT'].includes(error?.code);
+  return isUnresolved && !/\bimport\s*\(/.test(fs.readFileSync(FILE, 'utf8'));
 }
 
 /** Strips types of the file and of all that it imports; the source map keeps the user's own lines in tracebacks. */
@@ -237,7 +251,7 @@ function describe(error) {
 /** The loader of ES modules keeps the place of a syntax error to itself, so Node is asked again, as `node --check` would be. */
 function locate(error) {
   const isKept = error.name === 'SyntaxError' && /node:internal\/modules\/esm/.test(error.stack);
-  if (!isKept || globalThis.Deno) return error.stack;
+  if (!isKept || LANGUAGE === 'typescript' || globalThis.Deno) return error.stack;
   const { stderr } = require('node:child_process').spawnSync(
     process.execPath,
     ['--check', '--input-type=module', '-'],
@@ -257,13 +271,12 @@ function place(error, stack) {
 function clean(stack) {
   return stack
     .split('\n')
-    .filter((line) => !/^\s+at /.test(line) || !(line.includes(SHIM) || /\(?node:internal/.test(line)))
+    .filter((line) => !/^\s+at /.test(line) || !(line.includes(SHIM) || /[( ](node|ext):/.test(line)))
     .map((line) => line.replace('file:///', '/'))
     .map((line) => (standIn === null ? line : line.replace(standIn, FILE)))
     .join('\n');
 }
 
-let isReported = false;
 function report(code, message, stack) {
   if (isReported) return;
   isReported = true;
@@ -271,6 +284,8 @@ function report(code, message, stack) {
 }
 
 function write(text) {
+  // Deno does not give inherited descriptors to programs.
+  descriptor ??= globalThis.Deno ? fs.openSync(`/proc/self/fd/${REPORT}`, 'w') : REPORT;
   const bytes = Buffer.from(text);
-  for (let start = 0; start < bytes.length; ) start += fs.writeSync(REPORT, bytes, start);
+  for (let start = 0; start < bytes.length; ) start += fs.writeSync(descriptor, bytes, start);
 }
