@@ -1,0 +1,9 @@
+//! Scenarios: a whole platform with the real sandbox, driven through its HTTP API.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod crash;
+mod ends;
+mod fixture;
+mod limits;
+mod logs;
+mod runtimes;
