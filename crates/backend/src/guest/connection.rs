@@ -110,18 +110,21 @@ impl Connection {
         let (read_half, write_half) = tokio::io::split(stream);
         let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
         let (reader_lives, reader_gone) = watch::channel(());
+        let writer = tokio::spawn(write_all(write_half, receiver)).abort_handle();
         let reader_shared = Arc::clone(&shared);
+        let reader_writer = writer.clone();
         let reader = tokio::spawn(async move {
             let ending = read_all(read_half, decoder, &reader_shared).await;
             reader_shared.end(ending);
+            // It holds the other half of the stream, which is only closed when both are gone.
+            reader_writer.abort();
             drop(reader_lives);
         });
-        let writer = tokio::spawn(write_all(write_half, receiver));
         Ok(Self {
             shared,
             messages,
             reader_gone,
-            tasks: [reader.abort_handle(), writer.abort_handle()],
+            tasks: [reader.abort_handle(), writer],
         })
     }
 

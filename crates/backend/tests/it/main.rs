@@ -1,4 +1,5 @@
 //! What the crate promises, from outside.
 
 mod conformance;
+mod guest;
 mod pages;
