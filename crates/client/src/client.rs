@@ -83,7 +83,7 @@ impl Client {
             Endpoint::Http(url) => url.clone(),
             Endpoint::Unix(path) => {
                 builder = builder.unix_socket(path.as_path());
-                Url::parse("http://vulcan.socket/").expect("a constant URL")
+                Url::parse("http://localhost/").expect("a constant URL")
             }
         };
         let http = builder.build().map_err(|source| ClientError::Setup { source })?;

@@ -267,3 +267,59 @@ fn class(text: &str) -> Result<IsolationClass, String> {
             format!("unknown isolation class '{text}': use one of {names}")
         })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Command {
+        Cli::try_parse_from(line.split_whitespace()).unwrap().command
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plain_run_takes_every_default() {
+        insta::assert_debug_snapshot!(parsed("vulcan run hello.py"));
+    }
+
+    #[test]
+    fn every_flag_of_run_has_its_place() {
+        insta::assert_debug_snapshot!(parsed(
+            "vulcan run --runtime javascript --file a.mjs --entrypoint b --input -1 --isolation sandbox --env A=b=c \
+             --env D --cpus 0.5 --mem 1GiB --disk 64 --pids 9 --timeout 1.5m --network egress --label k=v --async \
+             --idempotent -- --json x"
+        ));
+    }
+
+    #[test]
+    fn code_comes_from_one_place() {
+        for line in [
+            "a.py --code 1",
+            "a.py --file b.py",
+            "a.py --archive d",
+            "--code 1 --archive d",
+            "--file a --code 1",
+        ] {
+            let line = format!("vulcan run {line}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_server_and_json_may_stand_anywhere() {
+        let cli = Cli::try_parse_from(["vulcan", "ls", "--json", "--server", "unix:/run/v"]).unwrap();
+        assert!(cli.global.json);
+        assert_eq!(cli.global.server, Some(Endpoint::Unix("/run/v".into())));
+    }
+
+    #[test]
+    fn nobody_agrees_to_what_is_not_asked() {
+        assert!(Cli::try_parse_from(["vulcan", "doctor", "--yes"]).is_err());
+    }
+}

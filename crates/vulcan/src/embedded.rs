@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use vulcan_client::Client;
 
 use crate::{
-    config,
+    config::{self, stable_hash},
     failure::{Exit, Failure},
     paths,
     platform::{Listen, Platform, PlatformOptions},
@@ -44,20 +44,17 @@ impl Embedded {
     ///
     /// A [`Failure`]; nothing is left then.
     pub(crate) async fn start() -> Result<Self, Failure> {
-        let config = config::load(None, std::env::vars_os().filter_map(utf8), [])
-            .map_err(|error| config_failure(&error))?;
-        let cache_dir = match &config.server.cache_dir {
-            Some(cache_dir) => cache_dir.clone(),
-            None => paths::cache_dir()?,
-        };
+        let config = config_of_environment()?;
+        let cache_dir = paths::cache_dir_of(&config)?;
         let failed = |error: io::Error| Failure::from_error(Exit::PLATFORM, "make a place to run in", &error);
-        let (slot, folder) = claim(&cache_dir).map_err(failed)?;
+        let mut slot = Slot::take(&cache_dir).map_err(failed)?;
+        let folder = slot.make_folder().map_err(failed)?;
         let options = PlatformOptions {
             owner: Some(slot.owner.clone()),
             config,
             ..PlatformOptions::new(
                 folder.path().join("data"),
-                slot.cache_dir.clone(),
+                cache_dir,
                 Listen::Unix(folder.path().join("socket")),
             )
         };
@@ -98,6 +95,15 @@ impl Embedded {
     }
 }
 
+/// Loads the configuration of a command that takes no file and no flags.
+///
+/// # Errors
+///
+/// A [`Failure`] that names the variable.
+pub(crate) fn config_of_environment() -> Result<config::Config, Failure> {
+    config::load(None, std::env::vars_os().filter_map(utf8), []).map_err(|error| config_failure(&error))
+}
+
 /// Makes a failure of a configuration error.
 pub(crate) fn config_failure(error: &config::ConfigError) -> Failure {
     let failure = Failure::from_error(Exit::USAGE, "load the configuration", error);
@@ -114,16 +120,56 @@ pub(crate) fn utf8((name, value): (std::ffi::OsString, std::ffi::OsString)) -> O
 
 /// A number that this process alone uses, and what goes with it.
 #[derive(Debug)]
-struct Slot {
+pub(crate) struct Slot {
     /// Holds the lock, and says which folder the slot's process works in.
     file: File,
     /// What tells the instances of this slot from all others on the host.
-    owner: String,
-    /// The cache of this slot: the node wants one of its own.
-    cache_dir: PathBuf,
+    pub(crate) owner: String,
 }
 
 impl Slot {
+    /// Takes the first free number of a cache folder, and removes the folder of its former process if that died.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says.
+    pub(crate) fn take(cache_dir: &Path) -> io::Result<Self> {
+        let locks = cache_dir.join("embedded");
+        paths::create_private(&locks)?;
+        let place = stable_hash(&locks.canonicalize()?.to_string_lossy());
+        for number in 0..SLOTS_MAX {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(locks.join(format!("{number}.lock")))?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            let mut former = String::new();
+            (&mut file).take(4_096).read_to_string(&mut former).ok();
+            remove_former(Path::new(former.trim()));
+            // The number is unique among those who share the folder of locks, and only among them.
+            return Ok(Self {
+                file,
+                owner: format!("run-{place:016x}-{number}"),
+            });
+        }
+        Err(io::Error::other(format!(
+            "{SLOTS_MAX} embedded platforms run already"
+        )))
+    }
+
+    /// Makes the folder to work in, and remembers it for whoever comes after a sudden end.
+    fn make_folder(&mut self) -> io::Result<TempDir> {
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base())?;
+        self.write(&folder.path().display().to_string())?;
+        Ok(folder)
+    }
+
     fn forget(mut self) {
         self.write("").ok();
     }
@@ -133,40 +179,6 @@ impl Slot {
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())
     }
-}
-
-/// Takes the first free number, removes the folder of its former process if that died, and makes a new one.
-fn claim(cache_dir: &Path) -> io::Result<(Slot, TempDir)> {
-    let locks = cache_dir.join("embedded");
-    paths::create_private(&locks)?;
-    for number in 0..SLOTS_MAX {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(locks.join(format!("{number}.lock")))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => continue,
-            Err(errno) => return Err(errno.into()),
-        }
-        let mut former = String::new();
-        (&mut file).take(4_096).read_to_string(&mut former).ok();
-        remove_former(Path::new(former.trim()));
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(base())?;
-        let owner = format!("run-{}-{number}", rustix::process::geteuid().as_raw());
-        let mut slot = Slot {
-            file,
-            owner,
-            cache_dir: cache_dir.to_owned(),
-        };
-        slot.write(&folder.path().display().to_string())?;
-        return Ok((slot, folder));
-    }
-    Err(io::Error::other(format!(
-        "{SLOTS_MAX} embedded platforms run already"
-    )))
 }
 
 /// Removes what a killed process left, if it is what it should be: a folder of ours in the place for such folders.

@@ -7,16 +7,16 @@ use vulcan_client::ClientError;
 /// The exit codes of `vulcan`, as `--help` and the documentation list them.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0        it went well
-  1        the handler failed, or the program ended without an exit code of its own; `doctor`: something is unfit
-  2        the command line, a file, the configuration or the request cannot be used
-  3        no server could be reached, or it did not answer as one
-  4        the server failed or is at its limit; `serve`: it could not start
-  124      the workload was stopped at its time limit; `wait`: the time is over
-  125      the platform could not start the workload, or lost it
-  130      interrupted by a second Ctrl-C
-  137      the workload was killed, or needed more memory than it had
-  other    the exit code of the program";
+  0      it went well
+  1      the handler or the program failed; `doctor`: something is unfit
+  2      the command line, a file, the configuration or the request is wrong
+  3      no server could be reached, or it did not answer as one
+  4      the server failed or is at its limit; `serve`: it could not start
+  124    the workload was stopped at its time limit; `wait`: time is over
+  125    the platform could not start the workload, or lost it
+  130    interrupted by a second Ctrl-C
+  137    the workload was killed, or needed more memory than it had
+  other  the exit code of the program";
 
 /// How a command ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,11 @@ impl Failure {
             | ClientError::TooLarge { .. }
             | ClientError::Setup { .. } => Exit::UNREACHABLE,
         };
-        let mut failure = Self::from_error(exit, action, error);
+        let mut failure = Self::new(exit, format!("could not {action}: {error}"));
+        // Between the two the libraries only say in other words that a request failed.
+        if let Some(root) = root(error) {
+            failure.message = format!("{}: {root}", failure.message);
+        }
         if let Some(problem) = error.problem() {
             for field in &problem.errors {
                 let value = field
@@ -156,6 +160,15 @@ impl From<io::Error> for Failure {
         }
         Self::from_error(Exit::PLATFORM, "write to standard output", &error)
     }
+}
+
+/// Returns the innermost cause.
+fn root<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    let mut root = error.source()?;
+    while let Some(deeper) = root.source() {
+        root = deeper;
+    }
+    Some(root)
 }
 
 /// Joins an error and its causes; a cause that the line before already told is left out.

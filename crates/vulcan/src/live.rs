@@ -35,6 +35,8 @@ pub(crate) struct Live {
     spinner: Option<Spinner>,
     sink: Sink,
     is_json: bool,
+    /// Whether the program's own words on its failure were shown: then they are not said again.
+    has_log: bool,
     printed: Option<String>,
 }
 
@@ -50,7 +52,16 @@ impl Live {
             spinner: Some(Spinner::start(terminal, "running")),
             sink,
             is_json,
+            has_log: true,
             printed: Some(String::new()),
+        }
+    }
+
+    /// Starts to wait without the log: nothing of the output has been seen, whatever the code is.
+    pub(crate) fn without_log(terminal: Terminal, is_json: bool) -> Self {
+        Self {
+            has_log: false,
+            ..Self::start(terminal, Mode::Handler, is_json)
         }
     }
 
@@ -145,8 +156,10 @@ impl Live {
         if let Some(error) = &workload.error
             && error.code != ErrorCode::ExitCode
         {
-            for line in error.stack.iter().flat_map(|stack| stack.lines()) {
-                terminal.err_line(line, Paint::Plain, true);
+            if !self.has_log || workload.logs_truncated {
+                for line in error.stack.iter().flat_map(|stack| stack.lines()) {
+                    terminal.err_line(line, Paint::Plain, true);
+                }
             }
             let text = format!("error: could not complete {}: {}", workload.id, error.message);
             for line in text.lines() {
@@ -182,9 +195,13 @@ fn failed_exit(workload: &Workload) -> Exit {
             ErrorCode::Exception
             | ErrorCode::OutputInvalid
             | ErrorCode::OutputTooLarge
-            | ErrorCode::CompileFailed,
-        ) => Exit::NO,
-        Some(ErrorCode::ExitCode | ErrorCode::Signal | ErrorCode::Timeout | ErrorCode::Killed) | None => {
+            | ErrorCode::CompileFailed
+            | ErrorCode::ExitCode
+            | ErrorCode::Signal
+            | ErrorCode::Timeout
+            | ErrorCode::Killed,
+        )
+        | None => {
             let code = workload.exit_code.and_then(|code| u8::try_from(code).ok());
             code.filter(|code| *code != 0).map_or(Exit::NO, Exit)
         }

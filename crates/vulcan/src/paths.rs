@@ -8,14 +8,17 @@ use std::{
 
 use etcetera::BaseStrategy;
 
-use crate::failure::{Exit, Failure};
+use crate::{
+    config::Config,
+    failure::{Exit, Failure},
+};
 
 /// Returns the folder of records and logs: `/var/lib/vulcan` for root, otherwise the user's data folder (XDG).
 ///
 /// # Errors
 ///
 /// A [`Failure`] when there is no home folder to put it in.
-pub(crate) fn data_dir() -> Result<PathBuf, Failure> {
+fn data_dir() -> Result<PathBuf, Failure> {
     if is_root() {
         return Ok(PathBuf::from("/var/lib/vulcan"));
     }
@@ -27,11 +30,29 @@ pub(crate) fn data_dir() -> Result<PathBuf, Failure> {
 /// # Errors
 ///
 /// A [`Failure`] when there is no home folder to put it in.
-pub(crate) fn cache_dir() -> Result<PathBuf, Failure> {
+fn cache_dir() -> Result<PathBuf, Failure> {
     if is_root() {
         return Ok(PathBuf::from("/var/cache/vulcan"));
     }
     Ok(strategy()?.cache_dir().join("vulcan"))
+}
+
+/// Returns the cache folder that is set, otherwise the default.
+///
+/// # Errors
+///
+/// A [`Failure`] when there is no home folder to put it in.
+pub(crate) fn cache_dir_of(config: &Config) -> Result<PathBuf, Failure> {
+    config.server.cache_dir.clone().map_or_else(cache_dir, Ok)
+}
+
+/// Returns the data folder that is set, otherwise the default.
+///
+/// # Errors
+///
+/// A [`Failure`] when there is no home folder to put it in.
+pub(crate) fn data_dir_of(config: &Config) -> Result<PathBuf, Failure> {
+    config.server.data_dir.clone().map_or_else(data_dir, Ok)
 }
 
 /// Returns whether this process may do everything.
@@ -48,7 +69,11 @@ pub(crate) fn is_root() -> bool {
 /// What the operating system says; `PermissionDenied` for a folder of somebody else.
 pub(crate) fn create_private(folder: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let owner = fs::metadata(folder)?.uid();
+    let meta = fs::metadata(folder)?;
+    if meta.mode() & 0o077 != 0 {
+        tracing::warn!(path = %folder.display(), "others may enter the folder");
+    }
+    let owner = meta.uid();
     if owner != rustix::process::geteuid().as_raw() && !is_root() {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,

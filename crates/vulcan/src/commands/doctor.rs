@@ -16,7 +16,7 @@ use super::{
 use crate::{
     backends,
     cli::DoctorArgs,
-    config::Config,
+    embedded::{Slot, config_of_environment},
     failure::{CommandResult, Exit, Failure},
     paths, platform, server,
     terminal::Table,
@@ -72,8 +72,11 @@ async fn look(context: &Context, args: &DoctorArgs) -> Result<(BackendList, Plac
 
 /// Looks at this machine without a server.
 async fn probe() -> Result<BackendList, Failure> {
-    let config = Config::default();
-    let backends = backends::all(&config, "doctor")
+    let config = config_of_environment()?;
+    // Whatever a probe tries is told apart from what runs elsewhere on this machine.
+    let slot = Slot::take(&paths::cache_dir_of(&config)?)
+        .map_err(|error| Failure::from_error(Exit::PLATFORM, "make a place to look from", &error))?;
+    let backends = backends::all(&config, &slot.owner)
         .map_err(|error| Failure::from_error(Exit::PLATFORM, "set up the backends", &error))?;
     let node = platform::node_name(&config);
     let mut list = BackendList { backends: Vec::new() };

@@ -181,14 +181,8 @@ fn configuration(args: &ServeArgs) -> Result<Config, Failure> {
 
 fn options(config: Config) -> Result<PlatformOptions, Failure> {
     let listen = Listen::parse(&config.server.listen).map_err(|error| failure(&error))?;
-    let data_dir = match &config.server.data_dir {
-        Some(data_dir) => data_dir.clone(),
-        None => paths::data_dir()?,
-    };
-    let cache_dir = match &config.server.cache_dir {
-        Some(cache_dir) => cache_dir.clone(),
-        None => paths::cache_dir()?,
-    };
+    let data_dir = paths::data_dir_of(&config)?;
+    let cache_dir = paths::cache_dir_of(&config)?;
     Ok(PlatformOptions {
         config,
         ..PlatformOptions::new(data_dir, cache_dir, listen)

@@ -7,7 +7,6 @@ use crate::{
     cli::WaitArgs,
     failure::{CommandResult, Exit, Failure},
     live::Live,
-    mode::Mode,
     server,
 };
 
@@ -16,8 +15,7 @@ const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) async fn run(context: &Context, args: &WaitArgs) -> CommandResult {
     let client = server::named_or_default(context.global.server.as_ref())?;
-    // Nothing of its log is shown, so whatever its output is was not shown either: as of a handler.
-    let live = Live::start(context.terminal, Mode::Handler, context.global.json);
+    let live = Live::without_log(context.terminal, context.global.json);
     live.say(&format!("waiting for {}", args.id));
     let limit = args.timeout.unwrap_or(FOR_EVER);
     let workload = client

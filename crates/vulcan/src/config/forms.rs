@@ -26,6 +26,8 @@ pub(super) struct Time;
 pub(super) struct FilePath;
 /// Absolute paths, separated by colons; an empty text is none.
 pub(super) struct Paths;
+/// Names, separated by commas; an empty text is none.
+pub(super) struct Names;
 /// A text that its type checks.
 pub(super) struct Word;
 /// The same, and an empty text is none.
@@ -159,6 +161,16 @@ impl Form<Vec<PathBuf>> for Paths {
     fn write(value: &Vec<PathBuf>) -> String {
         let paths: Vec<String> = value.iter().map(|path| path.display().to_string()).collect();
         paths.join(":")
+    }
+}
+
+impl Form<Vec<String>> for Names {
+    fn read(text: &str) -> Result<Vec<String>, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        Ok(names.map(str::to_owned).collect())
+    }
+    fn write(value: &Vec<String>) -> String {
+        value.join(",")
     }
 }
 

@@ -1,7 +1,7 @@
 //! The keys, one row each.
 
 use super::{
-    forms::{FilePath, Form, MaybeWord, Mebibytes, Number, Paths, Size, Time, Word},
+    forms::{FilePath, Form, MaybeWord, Mebibytes, Names, Number, Paths, Size, Time, Word},
     settings::Config,
 };
 
@@ -47,6 +47,7 @@ keys! {
     "server.drain_timeout": Time, server.drain_timeout, "How long the first signal waits for workloads before they are stopped";
     "server.body_max": Size, server.body_bytes_max, "The largest body of a request";
     "server.body_timeout": Time, server.body_timeout, "How long a body may take to arrive";
+    "server.public_hosts": Names, server.public_hosts, "Names with a dot under which the server may be addressed, separated by commas";
     "server.queue_max": Number, server.queue_len_max, "How many workloads may wait for a node; more are refused";
     "server.idempotency_key_lifetime": Time, server.idempotency_key_lifetime, "How long a repeat of a request finds the first workload";
     "server.database_max": Size, server.database_bytes_max, "The largest size of the database, or none";

@@ -45,6 +45,8 @@ pub struct Server {
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
+    /// Names with a dot under which the server may be addressed.
+    pub public_hosts: Vec<String>,
     /// How many workloads may wait for a node.
     pub queue_len_max: usize,
     /// How long a repeat of a request finds the first workload.
@@ -120,6 +122,7 @@ impl Default for Config {
                 drain_timeout: Duration::from_secs(30),
                 body_bytes_max: control.body_bytes_max,
                 body_timeout: control.body_timeout,
+                public_hosts: control.public_hosts,
                 queue_len_max: control.queue_len_max,
                 idempotency_key_lifetime: control.idempotency_key_lifetime,
                 database_bytes_max: control.database_bytes_max,
@@ -162,6 +165,7 @@ impl Config {
             queue_len_max: self.server.queue_len_max,
             body_bytes_max: self.server.body_bytes_max,
             body_timeout: self.server.body_timeout,
+            public_hosts: self.server.public_hosts.clone(),
             retention: vulcan_control::Retention {
                 keep_for: self.records.keep_for,
                 records_max: self.records.records_max,
