@@ -10,6 +10,7 @@
 
 mod app;
 mod board;
+mod budget;
 mod causes;
 mod driver;
 mod http;

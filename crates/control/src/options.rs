@@ -27,6 +27,9 @@ pub struct Options {
     pub archive_entries_max: usize,
     /// How many workloads may wait for a node; more are refused.
     pub queue_len_max: usize,
+    /// What bodies that are being read and programs that are not started yet may hold in memory together, in bytes; more is
+    /// refused as overload.
+    pub held_bytes_max: usize,
     /// The largest body of a request, in bytes.
     pub body_bytes_max: usize,
     /// How long a body may take to arrive.
@@ -77,6 +80,7 @@ impl Options {
             input_bytes_max: 16 * 1024 * 1024,
             archive_entries_max: 10_000,
             queue_len_max: 10_000,
+            held_bytes_max: 1024 * 1024 * 1024,
             body_bytes_max: 64 * 1024 * 1024,
             body_timeout: Duration::from_secs(60),
             public_hosts: Vec::new(),

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vulcan_bus::{Command, ControlEnd};
 
 use crate::{
+    budget::Budget,
     driver::{Driver, Message, Recovery, Shared},
     metrics::{Metrics, RECENT_MAX, SharedRegistry},
     options::{Error, Options},
@@ -41,6 +42,7 @@ pub(crate) struct Service {
     pub(crate) started_at: Instant,
     pub(crate) is_draining: AtomicBool,
     pub(crate) checks: Semaphore,
+    pub(crate) budget: Budget,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -115,6 +117,7 @@ pub async fn start(options: Options, bus: ControlEnd, registry: SharedRegistry) 
         stop.clone(),
     ));
     let service = Service {
+        budget: Budget::new(options.held_bytes_max),
         options,
         shared,
         driver: inbox,

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     board::Seen,
+    budget::Share,
     driver::{Message, Submit, SubmitError, Submitted},
     scheduler::Refusal,
     service::Service,
@@ -34,6 +35,8 @@ pub(crate) const PROJECT: &str = "default";
 pub(crate) struct Request {
     /// The body, within its limit.
     pub(crate) body: Bytes,
+    /// The memory that the body holds, where it is a large one.
+    pub(crate) share: Option<Share>,
     /// The caller's key: 1 to 255 visible ASCII characters.
     pub(crate) idempotency_key: Option<String>,
     /// When it arrived.
@@ -81,7 +84,7 @@ impl Service {
                 "the server is shutting down and takes no new workloads",
             ));
         }
-        let arrived_at = request.arrived_at;
+        let (arrived_at, body_share) = (request.arrived_at, request.share);
         let (prepared, request_digest) = self
             .check(request.body, request.idempotency_key.is_some())
             .await?;
@@ -93,12 +96,18 @@ impl Service {
         });
         let is_idempotent = prepared.spec.idempotent;
         let (program, record) = record(prepared, WorkloadId::generate(now, self.random()), now);
+        drop(body_share);
+        let share = self.budget.take(program.code.bytes().len() + program.input.len());
+        let share = share.ok_or_else(|| {
+            Refused::overloaded("the programs that wait hold all the memory that they may; try again later")
+        })?;
         let submit = Submit {
             record,
             program,
             is_async,
             is_idempotent,
             key,
+            share,
             accepted_at: arrived_at,
         };
         self.hand_over(submit, request_digest).await

@@ -10,6 +10,7 @@ use vulcan_bus::{Assignment, StopReason, WorkloadEnd};
 
 use crate::{
     board::Seen,
+    budget::Share,
     scheduler::{Happening, Outcome, QUEUE_WAIT_MAX, next},
     store,
 };
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     pub(super) record: Arc<Workload>,
     /// What it runs, for as long as it may have to be sent to a node.
     pub(super) program: Option<Arc<Program>>,
+    /// The memory that the program holds.
+    pub(super) share: Option<Share>,
     /// Whether the program survives a restart, so that the workload is placed again then.
     pub(super) is_durable: bool,
     pub(super) may_run_again: bool,
@@ -50,6 +53,7 @@ impl Entry {
         Self {
             record,
             program,
+            share: None,
             is_durable: false,
             may_run_again: false,
             accepted_at,
@@ -92,7 +96,7 @@ impl Entry {
             });
         }
         if !self.may_run_again {
-            self.program = None;
+            self.drop_program();
         }
     }
 
@@ -158,8 +162,13 @@ impl Entry {
     fn set_end(&mut self, record: Workload) -> Arc<Workload> {
         let record = Arc::new(record);
         self.end = Some(Arc::clone(&record));
-        self.program = None;
+        self.drop_program();
         record
+    }
+
+    fn drop_program(&mut self) {
+        self.program = None;
+        self.share = None;
     }
 
     fn duration_ms(&self, now: Instant, wall: Timestamp) -> f64 {

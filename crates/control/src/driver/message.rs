@@ -11,6 +11,7 @@ use vulcan_api::{Clock, Program, Workload, WorkloadId};
 use super::Recovery;
 use crate::{
     board::{Board, Seen},
+    budget::Share,
     inventory::Inventory,
     metrics::Metrics,
     scheduler::Refusal,
@@ -30,6 +31,8 @@ pub(crate) struct Submit {
     pub(crate) is_idempotent: bool,
     /// The caller's key.
     pub(crate) key: Option<KeyClaim>,
+    /// The memory that the program holds.
+    pub(crate) share: Share,
     /// When its request arrived.
     pub(crate) accepted_at: Instant,
 }

@@ -164,6 +164,7 @@ impl Driver {
             Some(Arc::new(submit.program)),
             Some(submit.accepted_at),
         );
+        entry.share = Some(submit.share);
         entry.is_durable = submit.is_async || submit.is_idempotent;
         entry.may_run_again = submit.is_idempotent;
         let actions = match self.scheduler.submit(self.now(), submission(&entry, is_held)) {

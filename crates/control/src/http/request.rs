@@ -159,7 +159,32 @@ fn method_label(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, body::Body, http::StatusCode, middleware, routing::get};
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::metrics::SharedRegistry;
+
+    async fn defect() -> &'static str {
+        let nothing: Option<&str> = None;
+        nothing.expect("secret detail")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_that_tells_no_detail() {
+        let metrics = Arc::new(Metrics::new(&SharedRegistry::default()));
+        let requests = Arc::new(Requests::new(metrics, 7 << 64, Vec::new()));
+        let router = Router::new()
+            .route("/", get(defect))
+            .layer(middleware::from_fn_with_state(requests, wrap));
+        let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+
+        let response = router.oneshot(request).await.unwrap();
+
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        insta::assert_snapshot!(String::from_utf8_lossy(&body), @r#"{"type":"/problems/internal","title":"The server failed","status":500,"detail":"the server has a defect; its log has more under this request's id","instance":"req_0000000000000007"}"#);
+    }
 
     #[test]
     fn only_names_that_nobody_else_can_own_are_ours() {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use vulcan_api::{Problem, Workload, WorkloadSpec};
 
 use super::{
-    body::read_json,
+    body::{Limits, read_json},
     parameters::{Parameters, idempotency_key},
 };
 use crate::{
@@ -48,9 +48,15 @@ pub(super) async fn read(handle: &Handle, headers: &HeaderMap, body: Body) -> Re
     let arrived_at = Instant::now();
     let idempotency_key = idempotency_key(headers)?;
     let options = &handle.service.options;
-    let body = read_json(headers, body, options.body_bytes_max, options.body_timeout).await?;
+    let limits = Limits {
+        bytes_max: options.body_bytes_max,
+        timeout: options.body_timeout,
+        budget: &handle.service.budget,
+    };
+    let (body, share) = read_json(headers, body, &limits).await?;
     Ok(Request {
         body,
+        share,
         idempotency_key,
         arrived_at,
     })

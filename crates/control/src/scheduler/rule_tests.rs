@@ -180,6 +180,46 @@ fn the_rules_of_placing() {
             )
             .submit("submit 3", submission(3))
             .says(1, 1, ReportKind::Ended),
+    ];
+    let text: Vec<String> = stories.into_iter().map(|story| story.text).collect();
+    insta::assert_snapshot!(text.join(""), @r"
+        a workload is placed, recorded and acknowledged
+          submit 1 → assign 1/1 to newt
+          node: 1/1 Running → -
+          node: 1/1 Ended → record end of 1
+          node: 1/1 Ended → -
+          end of 1 stored → acknowledge 1/1
+          node: 1/1 Ended → acknowledge 1/1
+        a held workload is placed when its record is durable
+          submit 1 held → -
+          1 durable → assign 1/1 to newt
+        a held workload whose record could not be stored is forgotten
+          submit 1 held → -
+          1 not stored → -
+          1 durable → -
+        a placed workload whose record could not be stored is stopped
+          submit 1 → assign 1/1 to newt
+          1 not stored → stop 1 (Killed)
+          node: 1/1 Ended → acknowledge 1/1
+        a full node is waited for in order; the queue has a length
+          submit 1 → assign 1/1 to newt
+          submit 2 → assign 2/1 to newt
+          submit 3 → -
+          submit 4 → -
+          submit 5 → refused: QueueFull { waiting: 2 }
+          node: 2/1 Ended → record end of 2, assign 3/1 to newt
+          node: 1/1 Ended → record end of 1, assign 4/1 to newt
+        a large workload is not overtaken by smaller ones
+          submit 1 → assign 1/1 to newt
+          submit 2 of 200 MiB → -
+          submit 3 → -
+          node: 1/1 Ended → record end of 1, assign 2/1 to newt
+        ");
+}
+
+#[test]
+fn the_rules_of_waiting() {
+    let stories = [
         story("what no node offers keeps nobody else waiting")
             .submit(
                 "submit 1 go",
@@ -216,37 +256,6 @@ fn the_rules_of_placing() {
     ];
     let text: Vec<String> = stories.into_iter().map(|story| story.text).collect();
     insta::assert_snapshot!(text.join(""), @r"
-        a workload is placed, recorded and acknowledged
-          submit 1 → assign 1/1 to newt
-          node: 1/1 Running → -
-          node: 1/1 Ended → record end of 1
-          node: 1/1 Ended → -
-          end of 1 stored → acknowledge 1/1
-          node: 1/1 Ended → acknowledge 1/1
-        a held workload is placed when its record is durable
-          submit 1 held → -
-          1 durable → assign 1/1 to newt
-        a held workload whose record could not be stored is forgotten
-          submit 1 held → -
-          1 not stored → -
-          1 durable → -
-        a placed workload whose record could not be stored is stopped
-          submit 1 → assign 1/1 to newt
-          1 not stored → stop 1 (Killed)
-          node: 1/1 Ended → acknowledge 1/1
-        a full node is waited for in order; the queue has a length
-          submit 1 → assign 1/1 to newt
-          submit 2 → assign 2/1 to newt
-          submit 3 → -
-          submit 4 → -
-          submit 5 → refused: QueueFull { waiting: 2 }
-          node: 2/1 Ended → record end of 2, assign 3/1 to newt
-          node: 1/1 Ended → record end of 1, assign 4/1 to newt
-        a large workload is not overtaken by smaller ones
-          submit 1 → assign 1/1 to newt
-          submit 2 of 200 MiB → -
-          submit 3 → -
-          node: 1/1 Ended → record end of 1, assign 2/1 to newt
         what no node offers keeps nobody else waiting
           submit 1 go → -
           submit 2 → assign 2/1 to newt

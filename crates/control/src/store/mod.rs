@@ -15,3 +15,6 @@ pub use error::Error;
 pub(crate) use read::{Filter, Page, Unfinished};
 pub(crate) use write::{Insert, KeyClaim, Write, Written};
 pub(crate) use writer::PendingWrite;
+
+#[cfg(test)]
+mod tests;

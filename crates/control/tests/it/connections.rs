@@ -1,3 +1,5 @@
+//! Peers that speak something else than HTTP, or stop in the middle.
+
 use std::time::Duration;
 
 use tokio::{

@@ -1,3 +1,5 @@
+//! Draining, aborting and closing.
+
 use std::time::Duration;
 
 use vulcan_api::{Status, Workload};

@@ -1,3 +1,5 @@
+//! Idempotency keys.
+
 use std::sync::Arc;
 
 use serde_json::Value;

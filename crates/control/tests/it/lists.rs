@@ -1,3 +1,5 @@
+//! Lists, their filters and pages, and bad parameters.
+
 use serde_json::{Value, json};
 use vulcan_api::{Status, WorkloadList};
 
@@ -80,11 +82,10 @@ async fn filters_hold_and_the_unfinished_are_seen() {
     assert_eq!(stats["start_ms_p50"], 2.0);
 }
 
-#[tokio::test]
-async fn bad_parameters_are_refused_by_name() {
-    let platform = platform().start().await;
-    let id = platform.run(&code("ok")).await.id;
-    let cases = [
+type Case = (String, &'static str, &'static str);
+
+fn bad_lists() -> Vec<Case> {
+    vec![
         ("/v1/workloads?limit=0".to_owned(), "invalid-parameter", "limit"),
         ("/v1/workloads?limit=201".to_owned(), "invalid-parameter", "limit"),
         ("/v1/workloads?limit=x".to_owned(), "invalid-parameter", "limit"),
@@ -119,6 +120,11 @@ async fn bad_parameters_are_refused_by_name() {
             "cursor",
         ),
         ("/v1/workloads?cursor=".to_owned(), "invalid-cursor", "cursor"),
+    ]
+}
+
+fn bad_waits(id: vulcan_api::WorkloadId) -> Vec<Case> {
+    vec![
         (
             format!("/v1/workloads/{id}?wait=61s"),
             "invalid-parameter",
@@ -139,6 +145,11 @@ async fn bad_parameters_are_refused_by_name() {
             "invalid-parameter",
             "after",
         ),
+    ]
+}
+
+fn bad_paths() -> Vec<Case> {
+    vec![
         ("/v1/stats?x=1".to_owned(), "invalid-parameter", "x"),
         (
             "/v1/workloads/in_01JKQX7V8MZRN3B4HTGFWDCS9E".to_owned(),
@@ -160,7 +171,14 @@ async fn bad_parameters_are_refused_by_name() {
         ("/v1/nodes/toad".to_owned(), "not-found", ""),
         ("/nothing".to_owned(), "not-found", ""),
         ("/problems/nothing".to_owned(), "not-found", ""),
-    ];
+    ]
+}
+
+#[tokio::test]
+async fn bad_parameters_are_refused_by_name() {
+    let platform = platform().start().await;
+    let id = platform.run(&code("ok")).await.id;
+    let cases = bad_lists().into_iter().chain(bad_waits(id)).chain(bad_paths());
     for (path, slug, field) in cases {
         let problem = problem(platform.get(&path).await).await;
         assert_eq!(problem.slug(), slug, "{path}");

@@ -1,3 +1,5 @@
+//! Logs: live, resumed, in both forms, and readers that do not read.
+
 use std::time::Duration;
 
 use futures::StreamExt;

@@ -1,3 +1,5 @@
+//! What people and programs read about the platform: pages, description, metrics.
+
 use serde_json::Value;
 use vulcan_api::ProblemKind;
 

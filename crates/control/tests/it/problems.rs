@@ -1,3 +1,5 @@
+//! Requests that are refused.
+
 use std::time::Duration;
 
 use reqwest::Body;
@@ -20,19 +22,20 @@ async fn post_raw(
     request.send().await.unwrap()
 }
 
-#[tokio::test]
-async fn a_bad_workload_is_refused_by_field() {
-    let platform = platform().start().await;
-    let python = |more: Value| {
-        let mut body = code("ok");
-        body.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        body
-    };
-    let cases = [
+fn python(more: &Value) -> Value {
+    let mut body = code("ok");
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    body
+}
+
+type Case = (Value, &'static str, &'static str);
+
+fn bad_code() -> Vec<Case> {
+    vec![
         (json!({"runtime": "python"}), "invalid-field", "code"),
-        (python(json!({"code_archive": "eA=="})), "invalid-field", "code"),
+        (python(&json!({"code_archive": "eA=="})), "invalid-field", "code"),
         (
             json!({"runtime": "python", "code_archive": "eA=="}),
             "invalid-field",
@@ -50,49 +53,54 @@ async fn a_bad_workload_is_refused_by_field() {
         ),
         (json!({"runtime": "binary", "code": "x"}), "invalid-field", "code"),
         (
-            python(json!({"entrypoint": "/etc/passwd"})),
+            python(&json!({"entrypoint": "/etc/passwd"})),
             "invalid-field",
             "entrypoint",
         ),
         (
-            python(json!({"entrypoint": "a/../../b"})),
+            python(&json!({"entrypoint": "a/../../b"})),
             "invalid-field",
             "entrypoint",
         ),
         (
-            python(json!({"env": {"VULCAN_TOKEN": "x"}})),
+            python(&json!({"env": {"VULCAN_TOKEN": "x"}})),
             "invalid-field",
             "env",
         ),
-        (python(json!({"args": ["\u{0}"]})), "invalid-field", "args[0]"),
-        (python(json!({"labels": {"": "x"}})), "invalid-field", "labels"),
+    ]
+}
+
+fn bad_values() -> Vec<Case> {
+    vec![
+        (python(&json!({"args": ["\u{0}"]})), "invalid-field", "args[0]"),
+        (python(&json!({"labels": {"": "x"}})), "invalid-field", "labels"),
         (
-            python(json!({"resources": {"mem_mb": 1_000_000}})),
+            python(&json!({"resources": {"mem_mb": 1_000_000}})),
             "limit-exceeded",
             "resources.mem_mb",
         ),
         (
-            python(json!({"resources": {"mem_mb": 8192}})),
+            python(&json!({"resources": {"mem_mb": 8192}})),
             "limit-exceeded",
             "resources.mem_mb",
         ),
         (
-            python(json!({"resources": {"cpus": 0}})),
+            python(&json!({"resources": {"cpus": 0}})),
             "limit-exceeded",
             "resources.cpus",
         ),
         (
-            python(json!({"resources": {"timeout_s": 1e9}})),
+            python(&json!({"resources": {"timeout_s": 1e9}})),
             "limit-exceeded",
             "resources.timeout_s",
         ),
         (
-            python(json!({"network": "egress"})),
+            python(&json!({"network": "egress"})),
             "network-unavailable",
             "network",
         ),
         (
-            python(json!({"isolation": "microvm"})),
+            python(&json!({"isolation": "microvm"})),
             "isolation-unavailable",
             "isolation",
         ),
@@ -106,8 +114,14 @@ async fn a_bad_workload_is_refused_by_field() {
             "isolation-unavailable",
             "isolation",
         ),
-        (python(json!({"priority": 7})), "invalid-field", "priority"),
-    ];
+        (python(&json!({"priority": 7})), "invalid-field", "priority"),
+    ]
+}
+
+#[tokio::test]
+async fn a_bad_workload_is_refused_by_field() {
+    let platform = platform().start().await;
+    let cases = bad_code().into_iter().chain(bad_values());
     for (body, slug, field) in cases {
         let problem = problem(platform.post("/v1/workloads", &body).await).await;
         assert_eq!(
@@ -284,4 +298,31 @@ async fn a_page_whose_name_was_bent_to_this_address_is_refused() {
         ("invalid-parameter", "Host")
     );
     assert_eq!(platform.node.lock(|memory| memory.assigned.len()), 0);
+}
+
+#[tokio::test]
+async fn programs_that_wait_hold_no_more_memory_than_they_may() {
+    let platform = platform()
+        .instances_max(1)
+        .options(|options| options.held_bytes_max = 400_000)
+        .start()
+        .await;
+    let large = |what: &str| json!({"runtime": "python", "code": what, "input": "x".repeat(150_000)});
+    platform.submit(&code("hold")).await;
+    let first = platform.submit(&large("ok")).await;
+    let refused = loop {
+        let response = platform.post("/v1/workloads/async", &large("ok")).await;
+        if response.status() != 202 {
+            break problem(response).await;
+        }
+    };
+    assert_eq!(refused.slug(), "overloaded");
+    let running = platform.node.lock(|memory| memory.assigned[0].workload);
+    platform.kill(running).await;
+    platform.end(first).await;
+    platform
+        .until("there is memory again", async |platform| {
+            platform.post("/v1/workloads", &large("ok")).await.status() == 200
+        })
+        .await;
 }

@@ -1,3 +1,5 @@
+//! What a restart finds.
+
 use serde_json::json;
 use vulcan_api::{ErrorCode, Status};
 use vulcan_control::Recovery;

@@ -1,3 +1,5 @@
+//! A database that is full or broken, and records that are old.
+
 use std::{sync::Arc, time::Duration};
 
 use serde_json::json;

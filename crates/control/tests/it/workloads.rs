@@ -1,3 +1,5 @@
+//! The life of workloads as a caller sees it.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};
