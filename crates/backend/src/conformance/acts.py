@@ -442,7 +442,10 @@ def forge_result(ending):
 
 
 def kill_everything():
-    os.kill(-1, signal.SIGKILL)
+    if os.fork() == 0:
+        os.kill(-1, signal.SIGKILL)  # All but itself, and so its parent.
+        os._exit(0)
+    wait_for_ever()
 
 
 globals()[{"exit": "exit_with", "signal": "die_by"}.get(sys.argv[1], sys.argv[1])](*sys.argv[2:])

@@ -52,7 +52,7 @@ pub struct Stage {
     harness: Box<dyn Harness>,
     backend: Arc<dyn Backend>,
     bait: OnceCell<Bait>,
-    degraded: OnceCell<bool>,
+    degradations: OnceCell<Vec<String>>,
     closed: AtomicBool,
     notes: Mutex<Vec<String>>,
 }
@@ -64,7 +64,7 @@ impl Stage {
             harness,
             backend,
             bait: OnceCell::new(),
-            degraded: OnceCell::new(),
+            degradations: OnceCell::new(),
             closed: AtomicBool::new(false),
             notes: Mutex::default(),
         }
@@ -82,12 +82,32 @@ impl Stage {
         self.harness.as_ref()
     }
 
-    /// Returns whether the backend says that something that it promises does not hold on this host.
-    pub async fn is_degraded(&self) -> bool {
-        *self
-            .degraded
-            .get_or_init(|| async { self.backend.probe().await.readiness != Readiness::Ready })
+    /// Returns what the backend says does not hold on this host; empty where it is ready.
+    pub async fn degradations(&self) -> &[String] {
+        let ask = || async {
+            match self.backend.probe().await.readiness {
+                Readiness::Ready => Vec::new(),
+                Readiness::Degraded { reasons } | Readiness::Unfit { reasons } => reasons,
+            }
+        };
+        self.degradations.get_or_init(ask).await
+    }
+
+    /// Lets a promise go unkept where the backend itself says that what it is about does not hold on this host.
+    ///
+    /// # Panics
+    ///
+    /// When the backend says nothing of it.
+    pub async fn expect_declared(&self, subject: &str, broken: &str) {
+        let declared = self
+            .degradations()
             .await
+            .iter()
+            .find(|reason| reason.contains(subject));
+        match declared {
+            Some(reason) => self.note(format!("NOT HELD: {broken}; the backend declares: {reason}")),
+            None => panic!("{broken}, and the backend declares nothing of {subject}"),
+        }
     }
 
     /// Returns the program that performs an act.
@@ -298,6 +318,13 @@ impl Stage {
         }
         self.close().await;
         self.expect_nothing_left().await;
+    }
+
+    /// Takes the bait away. What a rule leaves that panicked takes itself away a moment later.
+    pub(super) async fn clear(self) {
+        if let Some(bait) = self.bait.into_inner() {
+            bait.remove().await;
+        }
     }
 
     async fn expect_a_clean_workload(&self) {

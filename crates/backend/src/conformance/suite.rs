@@ -257,6 +257,7 @@ pub fn check(
         }
         judge(rule, stage.harness(), verdict);
         stage.expect_health().await;
+        stage.clear().await;
     });
 }
 

@@ -209,7 +209,7 @@ pub async fn a_failed_start_leaves_nothing(stage: &Stage) -> Verdict {
     };
     let refused = within("the refusal", stage.backend().start(egress)).await;
     if let Ok(instance) = refused {
-        stage.note("the class opens the network when asked");
+        stage.note("asked for an open network, the class starts an instance");
         stop(instance.as_ref()).await;
     }
     stage.expect_nothing_left().await;

