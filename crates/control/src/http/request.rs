@@ -166,8 +166,7 @@ mod tests {
     use crate::metrics::SharedRegistry;
 
     async fn defect() -> &'static str {
-        let nothing: Option<&str> = None;
-        nothing.expect("secret detail")
+        panic!("secret detail")
     }
 
     #[tokio::test]
