@@ -49,7 +49,7 @@ impl Live {
         };
         Self {
             terminal,
-            spinner: Some(Spinner::start(terminal, "running")),
+            spinner: Spinner::start(terminal, "running"),
             sink,
             is_json,
             has_log: true,
@@ -65,10 +65,12 @@ impl Live {
         }
     }
 
-    /// Changes what the spinner says.
+    /// Says what is waited for, where a person waits.
     pub(crate) fn say(&self, text: &str) {
-        if let Some(spinner) = &self.spinner {
-            spinner.say(text);
+        match &self.spinner {
+            Some(spinner) => spinner.say(text),
+            None if self.terminal.is_stderr => self.terminal.err_line(text, Paint::Dim, true),
+            None => {}
         }
     }
 
@@ -91,16 +93,14 @@ impl Live {
             LogStream::System => Paint::Dim,
             LogStream::Stdout | LogStream::Stderr => Paint::Plain,
         };
-        let write = || match sink {
+        // What the program prints is sign of life enough, and a spinner would wipe out a line that has no end yet.
+        self.spinner = None;
+        match sink {
             Sink::Stdout => terminal.out_line(&line.text, has_end),
             Sink::Stderr => {
                 terminal.err_line(&line.text, paint, has_end);
                 Ok(())
             }
-        };
-        match &self.spinner {
-            Some(spinner) => spinner.suspend(write),
-            None => write(),
         }
     }
 

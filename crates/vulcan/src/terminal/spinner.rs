@@ -3,51 +3,52 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::task::JoinHandle;
 
 use super::Terminal;
 
 /// How often it moves.
 const TICK: Duration = Duration::from_millis(100);
+/// What is over by then never shows it.
+const DELAY: Duration = Duration::from_millis(300);
 
-/// A line on standard error that shows what is waited for; invisible where no terminal is.
+/// A line on standard error that shows what is waited for, until it is dropped; nothing where no terminal is.
+///
+/// Nothing else may be written to the terminal while it lives.
 #[derive(Debug)]
-pub(crate) struct Spinner(ProgressBar);
+pub(crate) struct Spinner {
+    bar: ProgressBar,
+    showing: JoinHandle<()>,
+}
 
 impl Spinner {
-    /// Starts with a text; the first tick draws it, so that what is quick shows nothing.
-    pub(crate) fn start(terminal: Terminal, text: &str) -> Self {
-        let target = if terminal.is_stderr {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(None, target).with_style(
-            ProgressStyle::with_template("{spinner} {msg} {elapsed}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-        );
-        bar.set_message(text.to_owned());
-        if terminal.is_stderr {
-            bar.enable_steady_tick(TICK);
+    /// Starts with a text; `None` where no terminal is.
+    pub(crate) fn start(terminal: Terminal, text: &str) -> Option<Self> {
+        if !terminal.is_stderr {
+            return None;
         }
-        Self(bar)
+        let style = ProgressStyle::with_template("{spinner} {msg} {elapsed}");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
+            .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+            .with_message(text.to_owned());
+        let shown = bar.clone();
+        let showing = tokio::spawn(async move {
+            tokio::time::sleep(DELAY).await;
+            shown.set_draw_target(ProgressDrawTarget::stderr());
+            shown.enable_steady_tick(TICK);
+        });
+        Some(Self { bar, showing })
     }
 
     /// Shows another text.
     pub(crate) fn say(&self, text: &str) {
-        self.0.set_message(text.to_owned());
-    }
-
-    /// Takes the line away while `write` writes.
-    pub(crate) fn suspend<R>(&self, write: impl FnOnce() -> R) -> R {
-        if self.0.is_hidden() {
-            return write();
-        }
-        self.0.suspend(write)
+        self.bar.set_message(text.to_owned());
     }
 }
 
 impl Drop for Spinner {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.showing.abort();
+        self.bar.finish_and_clear();
     }
 }
