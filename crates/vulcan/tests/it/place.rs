@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, ChildStdout, Command},
@@ -186,9 +186,9 @@ fn has(process: &Path, argument: &str) -> bool {
         .any(|word| word == argument.as_bytes())
 }
 
-/// A server that is killed at the end of the test, unless it was stopped.
+/// A server that is ended in order at the end of the test, so that nothing of it stays on the host.
 pub(crate) struct Server {
-    pub(crate) child: Child,
+    child: Option<Child>,
     pub(crate) url: String,
     /// What it said before.
     pub(crate) said: String,
@@ -215,7 +215,21 @@ impl Server {
             said.push_str(&line);
             said.push('\n');
         };
-        Self { child, url, said }
+        Self {
+            child: Some(child),
+            url,
+            said,
+        }
+    }
+
+    /// Returns the process.
+    pub(crate) fn child(&self) -> &Child {
+        self.child.as_ref().unwrap()
+    }
+
+    /// Leaves the end of the process to the test.
+    pub(crate) fn into_child(mut self) -> Child {
+        self.child.take().unwrap()
     }
 
     /// Runs the binary against this server.
@@ -223,5 +237,19 @@ impl Server {
         let mut command = place.vulcan(args);
         command.env("VULCAN_SERVER", &self.url);
         ended(command).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &self.child
+            && child.id().is_some()
+        {
+            send(child, Signal::TERM);
+            // Left as it is for its owner to reap.
+            let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            waitid(WaitId::Pid(pid), options).unwrap();
+        }
     }
 }

@@ -22,9 +22,9 @@ async fn a_server_says_what_it_found_and_ends_in_order() {
         .mode();
     assert_eq!(mode & 0o777, 0o700);
 
-    send(&server.child, Signal::TERM);
+    send(server.child(), Signal::TERM);
 
-    let end = end_of(server.child).await.with(0);
+    let end = end_of(server.into_child()).await.with(0);
     assert!(
         end.stderr.contains("SIGTERM: waiting for 0 workloads"),
         "{}",
@@ -39,9 +39,9 @@ async fn the_first_signal_waits_for_workloads() {
     let server = Server::start(&place).await;
     let id = submit(&place, &server, "sleep 1.0301; echo done", "1.0301").await;
 
-    send(&server.child, Signal::INT);
+    send(server.child(), Signal::INT);
 
-    let end = end_of(server.child).await.with(0);
+    let end = end_of(server.into_child()).await.with(0);
     assert!(end.stderr.contains("waiting for 1 workloads"), "{}", end.stderr);
     let again = Server::start(&place).await;
     let status = again.run(&place, &["status", &id, "--json"]).await.with(0);
@@ -58,8 +58,8 @@ async fn the_second_signal_stops_them() {
     let server = Server::start(&place).await;
     submit(&place, &server, "sleep 71.0302", "71.0302").await;
 
-    send(&server.child, Signal::INT);
-    let mut child = server.child;
+    send(server.child(), Signal::INT);
+    let mut child = server.into_child();
     let mut stderr = tokio::io::BufReader::new(child.stderr.take().unwrap());
     wait_for(&mut stderr, "waiting for 1 workloads").await;
     send(&child, Signal::INT);
@@ -75,8 +75,8 @@ async fn after_kill_9_a_server_ends_what_was_running_and_says_so() {
     let server = Server::start(&place).await;
     let id = submit(&place, &server, "sleep 71.0303", "71.0303").await;
 
-    send(&server.child, Signal::KILL);
-    end_of(server.child).await;
+    send(server.child(), Signal::KILL);
+    end_of(server.into_child()).await;
     let again = Server::start(&place).await;
 
     assert!(!again.said.contains("nothing left over"), "{}", again.said);
