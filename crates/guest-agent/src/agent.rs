@@ -8,16 +8,15 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::DumpableBehavior;
-use vulcan_guest_protocol::{Exec, GuestFrame, HostFrame, Invoke, Refusal, RefusalCode, Welcome, negotiate};
+use vulcan_guest_protocol::GuestFrame;
 
 use crate::{
     connection::{Connection, Error},
     files::{Reading, Writing},
-    limits::{CHANNELS_MAX, REAPED_MAX},
+    limits::REAPED_MAX,
     places::Places,
-    process::{self, Command},
-    program::{AtEnd, Program, Stream, Terms},
-    refusal, runtime, sys,
+    program::{AtEnd, Program, Stream},
+    sys,
     upload::Upload,
 };
 
@@ -44,21 +43,22 @@ pub(crate) fn run(places: Places) -> Result<(), Error> {
     result
 }
 
-struct Agent {
-    connection: Connection,
+/// The guest's side of one conversation.
+pub(crate) struct Agent {
+    pub(crate) connection: Connection,
     child_events: std::os::fd::OwnedFd,
-    channels: BTreeMap<u32, Channel>,
-    places: Places,
+    pub(crate) channels: BTreeMap<u32, Channel>,
+    pub(crate) places: Places,
     /// Whether this is the first process of a guest, so that everything else may be killed.
     is_init: bool,
-    is_welcome: bool,
-    is_over: bool,
+    pub(crate) is_welcome: bool,
+    pub(crate) is_over: bool,
     /// More children may have ended than were reaped.
     may_have_ended: bool,
 }
 
 /// What a channel is about.
-enum Channel {
+pub(crate) enum Channel {
     Upload(Upload),
     Program(Box<Program>),
     Reading(Reading),
@@ -226,195 +226,6 @@ impl Agent {
             }
         }
         Ok(())
-    }
-
-    /// Takes a frame. The inner error ends the channel, the outer one the agent.
-    fn take(&mut self, number: u32, frame: HostFrame) -> Result<Result<(), Refusal>, Error> {
-        if !self.is_welcome {
-            return self.greet(&frame).map(Ok);
-        }
-        let result = match frame {
-            // A host that greets twice changes nothing.
-            HostFrame::Hello(_) => Ok(()),
-            HostFrame::Shutdown => {
-                self.is_over = true;
-                Ok(())
-            }
-            HostFrame::Data(data) => return self.data(number, &data),
-            HostFrame::DataEnd => {
-                if let Some(Channel::Program(program)) = self.channels.get_mut(&number) {
-                    program.end_input();
-                }
-                Ok(())
-            }
-            HostFrame::Signal(request) => {
-                self.signal(number, request.signal);
-                Ok(())
-            }
-            HostFrame::Invoke(_) | HostFrame::Exec(_) | HostFrame::ReadFile(_) | HostFrame::WriteFile(_) => {
-                return self.open(number, frame);
-            }
-        };
-        Ok(result)
-    }
-
-    fn greet(&mut self, frame: &HostFrame) -> Result<(), Error> {
-        let HostFrame::Hello(hello) = frame else {
-            return Err(Error::NoHello);
-        };
-        let welcome = Welcome {
-            generation: negotiate(hello)?,
-            agent: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        self.is_welcome = true;
-        self.connection.send(0, &GuestFrame::Welcome(welcome))
-    }
-
-    fn open(&mut self, number: u32, frame: HostFrame) -> Result<Result<(), Refusal>, Error> {
-        if self.channels.contains_key(&number) {
-            return Ok(Err(refusal::invalid(format!("channel {number} is in use"))));
-        }
-        if self.channels.len() >= CHANNELS_MAX {
-            let message = format!("there are {CHANNELS_MAX} open requests already");
-            return Ok(Err(refusal::busy(message)));
-        }
-        let channel = match frame {
-            HostFrame::Invoke(invoke) => return self.invoke(number, invoke),
-            HostFrame::Exec(exec) => return self.exec(number, exec),
-            HostFrame::ReadFile(request) => Reading::open(request).map(Channel::Reading),
-            HostFrame::WriteFile(request) => Writing::open(request).map(Channel::Writing),
-            HostFrame::Hello(_)
-            | HostFrame::Data(_)
-            | HostFrame::DataEnd
-            | HostFrame::Signal(_)
-            | HostFrame::Shutdown => return Ok(Ok(())),
-        };
-        match channel {
-            Ok(channel) => {
-                self.channels.insert(number, channel);
-                // An empty file is complete already.
-                self.data(number, &[])
-            }
-            Err(refusal) => Ok(Err(refusal)),
-        }
-    }
-
-    fn invoke(&mut self, number: u32, invoke: Invoke) -> Result<Result<(), Refusal>, Error> {
-        match Upload::open(invoke, &self.places) {
-            Ok(upload) => {
-                self.channels.insert(number, Channel::Upload(upload));
-                self.data(number, &[])
-            }
-            Err(refusal) => Ok(Err(refusal)),
-        }
-    }
-
-    fn data(&mut self, number: u32, data: &[u8]) -> Result<Result<(), Refusal>, Error> {
-        match self.channels.get_mut(&number) {
-            Some(Channel::Program(program)) => program.take_input(data),
-            Some(Channel::Writing(writing)) => {
-                if let Err(refusal) = writing.take(data) {
-                    return Ok(Err(refusal));
-                }
-                if writing.is_complete() {
-                    self.channels.remove(&number);
-                    self.connection.send(number, &GuestFrame::Done)?;
-                }
-            }
-            Some(Channel::Upload(upload)) => match upload.take(data) {
-                Ok(input) if upload.is_complete() => return self.start_uploaded(number, input),
-                Ok(_) => {}
-                Err(refusal) => return Ok(Err(refusal)),
-            },
-            // The rest of a request that was refused, or is over.
-            Some(Channel::Reading(_)) | None => {}
-        }
-        Ok(Ok(()))
-    }
-
-    fn start_uploaded(&mut self, number: u32, input: &[u8]) -> Result<Result<(), Refusal>, Error> {
-        let Some(Channel::Upload(upload)) = self.channels.remove(&number) else {
-            return Ok(Ok(()));
-        };
-        let prepared = upload
-            .finish(&self.places)
-            .and_then(|invoke| Ok((runtime::command(&invoke, &self.places)?, invoke)));
-        let (command, invoke) = match prepared {
-            Ok(prepared) => prepared,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let terms = Terms {
-            input_bytes: Some(invoke.input_bytes),
-            output_bytes_max: invoke.output_bytes_max,
-            at_end: if invoke.one_shot {
-                AtEnd::KillAll
-            } else {
-                AtEnd::KillGroup
-            },
-        };
-        self.start(number, &command, terms, input)
-    }
-
-    fn exec(&mut self, number: u32, exec: Exec) -> Result<Result<(), Refusal>, Error> {
-        let env = process::environment(&self.places, exec.env);
-        let mut argv = exec.argv;
-        let Some(program) = argv.first_mut() else {
-            return Ok(Err(refusal::invalid("a command needs a program")));
-        };
-        match runtime::look_up(program, env.get("PATH").map(String::as_str)) {
-            Some(path) => *program = path,
-            None => {
-                return Ok(Err(refusal::not_found(format!(
-                    "no program '{program}' was found"
-                ))));
-            }
-        }
-        let command = Command {
-            argv,
-            env,
-            cwd: exec.cwd.into(),
-            has_shim: false,
-        };
-        let terms = Terms {
-            input_bytes: None,
-            output_bytes_max: 0,
-            at_end: AtEnd::Leave,
-        };
-        self.start(number, &command, terms, &[])
-    }
-
-    fn start(
-        &mut self,
-        number: u32,
-        command: &Command,
-        terms: Terms,
-        input: &[u8],
-    ) -> Result<Result<(), Refusal>, Error> {
-        let child = match process::start(command) {
-            Ok(child) => child,
-            Err(error) => {
-                let program = command.argv.first().map_or("", String::as_str);
-                let mut refusal = refusal::io(format_args!("start {program}"), &error);
-                if error.raw_os_error() == Some(libc::ENOEXEC) {
-                    refusal.code = RefusalCode::Invalid;
-                }
-                return Ok(Err(refusal));
-            }
-        };
-        let mut program = Program::new(child, terms);
-        program.take_input(input);
-        self.channels.insert(number, Channel::Program(Box::new(program)));
-        self.connection.send(number, &GuestFrame::Started)?;
-        Ok(Ok(()))
-    }
-
-    fn signal(&self, number: u32, signal: u8) {
-        if let Some(Channel::Program(program)) = self.channels.get(&number)
-            && program.is_running()
-            && (1..=64).contains(&signal)
-        {
-            sys::kill(-program.pid(), signal.into());
-        }
     }
 
     fn reap(&mut self) {

@@ -20,6 +20,7 @@ mod places;
 mod process;
 mod program;
 mod refusal;
+mod requests;
 mod result;
 mod runtime;
 mod sys;

@@ -10,7 +10,8 @@ use tokio::{
 use vulcan_guest_protocol::{ExitStatus, HostFrame, SignalRequest};
 
 use super::{
-    connection::{Channel, Connection, Ending},
+    channels::{Channel, Ending},
+    connection::Connection,
     files,
     outcome::{self, Finished},
     run::{Limits, Run, Step},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use vulcan_guest_protocol::GuestFrame;
 
-use super::connection::Channel;
+use super::channels::Channel;
 use crate::BackendError;
 
 /// How long a file may take to be moved.

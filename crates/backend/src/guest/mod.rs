@@ -10,6 +10,7 @@
 //! started and what ends it: whoever made the stream does.
 
 mod agent;
+mod channels;
 mod client;
 mod connection;
 mod files;

@@ -184,7 +184,7 @@ async fn an_agent_that_is_killed_is_lost() {
     let mut guest = Guest::start().await;
     let running = Running::begin(
         &guest.client,
-        invocation(Runtime::Bash, "kill -KILL $PPID; sleep 1000", ""),
+        invocation(Runtime::Bash, "kill -KILL $PPID; read -r line", ""),
     );
     assert!(matches!(running.end().await.0, Err(BackendError::Lost { .. })));
     guest.agent.wait().await.unwrap();
