@@ -14,7 +14,7 @@ PREFIX ?= /usr/local
 target := $(or $(CARGO_TARGET_DIR),target)
 everything := --locked --workspace --all-targets
 
-.PHONY: help demo test check fmt clippy programs tidy openapi-check openapi tests doc-tests unprivileged build bench install clean \
+.PHONY: help demo test check fmt clippy programs tidy openapi-check openapi tests doc-tests unprivileged bench-smoke build bench install clean \
 	setup-build setup-demo setup-test setup-bench
 
 help: ## Show this list
@@ -23,7 +23,7 @@ help: ## Show this list
 demo: ## Run code in four languages, attack the sandbox, and show where the time went
 	@scripts/demo
 
-test: check tests doc-tests unprivileged ## Check and test everything
+test: check tests doc-tests unprivileged bench-smoke ## Check and test everything
 
 check: fmt clippy tidy openapi-check ## Check everything that can be checked without running tests
 
@@ -65,6 +65,9 @@ doc-tests: programs
 
 unprivileged: tests
 	scripts/test-unprivileged
+
+bench-smoke: programs
+	$(target)/debug/vulcan-benches --vulcan $(target)/debug/vulcan --quick
 
 setup-build setup-demo setup-test setup-bench: setup-%:
 	@scripts/setup $*

@@ -13,7 +13,7 @@ use crate::{
     options::Options,
     programs::Programs,
     report::{Moments, Report},
-    server::Server,
+    server::{self, Server},
     soak,
 };
 
@@ -32,7 +32,8 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Failure> {
         .tempdir()
         .doing("make a folder")?;
     let programs = Arc::new(Programs::build(folder.path())?);
-    let mut report = measure(options, &programs, &folder.path().join("data")).await?;
+    let measured = measure(options, &programs, folder.path()).await;
+    let mut report = measured.inspect_err(|_| eprintln!("{}", server::last_words(folder.path())))?;
     report.judge();
     report.print();
     if let Some(path) = &options.json {
@@ -42,11 +43,12 @@ pub(crate) async fn run(options: &Options) -> Result<Report, Failure> {
     Ok(report)
 }
 
-async fn measure(options: &Options, programs: &Arc<Programs>, data: &Path) -> Result<Report, Failure> {
+async fn measure(options: &Options, programs: &Arc<Programs>, folder: &Path) -> Result<Report, Failure> {
     let amounts = options.amounts();
-    let before_start = Held::now(None, data);
-    let server = Server::start(&options.vulcan, data).await?;
-    settled(&server, None).await;
+    let data = server::data(folder);
+    let before_start = Held::now(None, &data);
+    let server = Server::start(&options.vulcan, folder).await?;
+    settled(Some(server.pid()), &data, None).await;
     let rss_idle_mb = server.rss_mb()?;
 
     let mut latencies = Vec::new();
@@ -56,12 +58,12 @@ async fn measure(options: &Options, programs: &Arc<Programs>, data: &Path) -> Re
     }
     progress("load");
     let load = load::measure(&server, &programs.noop_spec(), &amounts).await?;
-    let before_soak = settled(&server, None).await;
+    let before_soak = settled(Some(server.pid()), &data, None).await;
     progress("soak");
     let soak = soak::run(server.client(), programs, amounts.soak, amounts.clients).await?;
-    let after_soak = settled(&server, Some(&before_soak)).await;
+    let after_soak = settled(Some(server.pid()), &data, Some(&before_soak)).await;
     server.stop().await?;
-    let after_stop = Held::now(None, data);
+    let after_stop = settled(None, &data, Some(&before_start)).await;
 
     Ok(Report {
         machine: Machine::here(&options.date, &options.commit),
@@ -85,12 +87,12 @@ fn progress(what: &str) {
 }
 
 /// Counts what is held once nothing changes any more, or nothing is held beyond `wanted`.
-async fn settled(server: &Server, wanted: Option<&Held>) -> Held {
+async fn settled(server: Option<u32>, data: &Path, wanted: Option<&Held>) -> Held {
     let deadline = Instant::now() + SETTLE_LIMIT;
-    let mut held = Held::now(Some(server.pid()), server.data());
+    let mut held = Held::now(server, data);
     loop {
         tokio::time::sleep(SETTLE_PERIOD).await;
-        let now = Held::now(Some(server.pid()), server.data());
+        let now = Held::now(server, data);
         let is_settled = wanted.map_or(now == held, |wanted| now.beyond(wanted).is_empty());
         if is_settled || Instant::now() >= deadline {
             return now;

@@ -1,6 +1,7 @@
 //! The server that is measured: started on a free port with a fresh data folder, stopped at the end.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -27,23 +28,24 @@ const LINES_MAX: usize = 200;
 pub(crate) struct Server {
     process: Child,
     pid: u32,
-    data: PathBuf,
     client: Client,
 }
 
 impl Server {
-    /// Starts a server with its data in `data`; its log goes to a file beside that folder.
+    /// Starts a server with its data, its cache and its log in `folder`.
     ///
     /// # Errors
     ///
     /// When it does not listen in time.
-    pub(crate) async fn start(binary: &Path, data: &Path) -> Result<Self, Failure> {
+    pub(crate) async fn start(binary: &Path, folder: &Path) -> Result<Self, Failure> {
+        let log = File::create(log(folder)).doing("make the server's log")?;
         let mut process = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(data)
-            .env("VULCAN_CACHE_DIR", data.join("cache"))
+            .arg(data(folder))
+            .env("VULCAN_CACHE_DIR", folder.join("cache"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .doing(format!("start {}", binary.display()))?;
@@ -62,22 +64,12 @@ impl Server {
             .doing("read the server's address")?;
         let client = Client::new(endpoint).doing("make a client")?;
         client.health(START_LIMIT).await.doing("reach the server")?;
-        Ok(Self {
-            process,
-            pid,
-            data: data.to_owned(),
-            client,
-        })
+        Ok(Self { process, pid, client })
     }
 
     /// Returns the process id.
     pub(crate) const fn pid(&self) -> u32 {
         self.pid
-    }
-
-    /// Returns the data folder.
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
     }
 
     /// Returns a client.
@@ -119,6 +111,23 @@ impl Server {
         }
         Err(Failure::new(format!("end the server well: {status}")))
     }
+}
+
+/// Returns the server's data folder below the benchmark's.
+pub(crate) fn data(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+/// Returns the last lines of the server's log, for whoever looks for the cause of a failure.
+pub(crate) fn last_words(folder: &Path) -> String {
+    const LINES: usize = 20;
+    let text = std::fs::read_to_string(log(folder)).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("server.log")
 }
 
 /// Reads the server's first lines until one names where it listens; the rest is read and dropped in the background.
