@@ -13,8 +13,8 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::CWD,
     mount::{
-        FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
-        fsconfig_reconfigure, fsconfig_set_string, fsmount, fsopen, fspick, open_tree, unmount,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+        fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
     },
 };
 
@@ -39,13 +39,14 @@ const SCRATCH_PARTS: [(&str, &str); 3] = [
     ("/scratch/shm", "/dev/shm"),
 ];
 
-/// Prepares, waits for orders, and becomes the executable. On failure tells why through `status`, and ends.
-pub(super) fn run(filter: &SyscallFilter, orders: &OwnedFd, status: &OwnedFd) -> ! {
+/// Confines itself for one kind of instance, waits, and becomes the executable. On failure tells why through `status`, and
+/// ends.
+pub(super) fn run(kind: &Launch, filter: &SyscallFilter, orders: &OwnedFd, status: &OwnedFd) -> ! {
     // Out of the way of the number that the channel will have.
     let Ok(status) = rustix::io::fcntl_dupfd_cloexec(status, CHANNEL_FD + 1) else {
         sys::exit_now(1)
     };
-    let failure = match prepare(filter, orders) {
+    let failure = match prepare(kind, filter, orders).and_then(|()| take_executable(orders)) {
         Ok(executable) => {
             let error = sys::execute(executable.as_fd(), view::agent_name());
             Err::<(), _>(error)
@@ -59,22 +60,7 @@ pub(super) fn run(filter: &SyscallFilter, orders: &OwnedFd, status: &OwnedFd) ->
     sys::exit_now(1)
 }
 
-fn prepare(filter: &SyscallFilter, orders: &OwnedFd) -> Result<OwnedFd, Failure> {
-    let scratch = prepare_surroundings(orders)?;
-    let (order, fds) = next_order(orders)?;
-    let (Order::Launch(launch), Ok([executable, guest_channel])) = (order, <[OwnedFd; 2]>::try_from(fds))
-    else {
-        return Err(out_of_turn());
-    };
-    rustix::system::sethostname(launch.hostname.as_bytes()).step("set the host name")?;
-    size_scratch(scratch, &launch).step("size the writable space")?;
-    let executable = place_descriptors(executable, guest_channel)?;
-    confine(filter, &launch)?;
-    Ok(executable)
-}
-
-/// Does everything that does not depend on the instance, so that it can be done before there is one.
-fn prepare_surroundings(orders: &OwnedFd) -> Result<OwnedFd, Failure> {
+fn prepare(kind: &Launch, filter: &SyscallFilter, orders: &OwnedFd) -> Result<(), Failure> {
     take_ids(orders)?;
     sys::set_signal_ignored(libc::SIGCHLD, false);
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
@@ -83,11 +69,21 @@ fn prepare_surroundings(orders: &OwnedFd) -> Result<OwnedFd, Failure> {
     rustix::process::setsid().step("start a session")?;
     // Keys that the caller of the server may hold. Where the kernel has no keyrings there is nothing to leave.
     let _ = sys::join_new_session_keyring();
+    rustix::system::sethostname(kind.hostname.as_bytes()).step("set the host name")?;
     sys::bring_loopback_up().step("bring the loopback interface up")?;
     mount_proc().step("mount /proc")?;
-    let scratch = mount_scratch()?;
+    mount_scratch(kind)?;
     std::env::set_current_dir("/").step("change to the root")?;
-    Ok(scratch)
+    silence_standard_streams()?;
+    confine(filter, kind)
+}
+
+fn take_executable(orders: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let (order, fds) = next_order(orders)?;
+    match (order, <[OwnedFd; 2]>::try_from(fds)) {
+        (Order::Execute, Ok([executable, guest_channel])) => place_descriptors(executable, guest_channel),
+        (Order::Execute | Order::Prepare, _) => Err(out_of_turn()),
+    }
 }
 
 /// Gives up everything that foreign code must not have. The last thing before the exec.
@@ -137,7 +133,7 @@ fn out_of_turn() -> Failure {
 fn take_ids(orders: &OwnedFd) -> Result<(), Failure> {
     // The launcher stays less attractive to the kernel's out-of-memory killer than any guest.
     const OOM_SCORE_ADJ: &str = "500";
-    let (Order::TakeIds, _) = next_order(orders)? else {
+    let (Order::Prepare, _) = next_order(orders)? else {
         return Err(out_of_turn());
     };
     let _ = fs::File::options()
@@ -159,13 +155,16 @@ fn mount_proc() -> std::io::Result<()> {
     view::attach(&mount, "/proc")
 }
 
-/// Mounts one tmpfs and spreads it over the writable places: one quota for all of them. Its size comes later.
-fn mount_scratch() -> Result<OwnedFd, Failure> {
+/// Mounts one tmpfs and spreads it over the writable places: one quota for all of them.
+fn mount_scratch(kind: &Launch) -> Result<(), Failure> {
+    let size = kind.scratch_bytes.to_string();
+    let inodes = kind.scratch_inodes.to_string();
     let id = GUEST_ID.to_string();
     let options = [
-        ("size", "64k"),
+        ("size", size.as_str()),
+        ("nr_inodes", &inodes),
         ("mode", "0755"),
-        ("uid", id.as_str()),
+        ("uid", &id),
         ("gid", &id),
     ];
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -177,37 +176,29 @@ fn mount_scratch() -> Result<OwnedFd, Failure> {
         let part = open_tree(CWD, from, flags).step("take a part of the writable space")?;
         view::attach(&part, to).step("attach a part of the writable space")?;
     }
-    let context =
-        fspick(CWD, SCRATCH, FsPickFlags::FSPICK_CLOEXEC).step("keep hold of the writable space")?;
-    unmount(SCRATCH, UnmountFlags::DETACH).step("detach the writable space")?;
-    Ok(context)
+    unmount(SCRATCH, UnmountFlags::DETACH).step("detach the writable space")
 }
 
-fn size_scratch(context: OwnedFd, launch: &Launch) -> std::io::Result<()> {
-    fsconfig_set_string(context.as_fd(), "size", launch.scratch_bytes.to_string())?;
-    fsconfig_set_string(context.as_fd(), "nr_inodes", launch.scratch_inodes.to_string())?;
-    fsconfig_reconfigure(context.as_fd())?;
-    drop(context);
-    Ok(())
-}
-
-/// Leaves /dev/null as 0, 1 and 2 and the channel as 3; everything else closes at the exec.
-///
-/// Nobody may own a descriptor with one of these numbers when this is called: dropping it later would close ours.
-fn place_descriptors(executable: OwnedFd, guest_channel: OwnedFd) -> Result<OwnedFd, Failure> {
-    let above = CHANNEL_FD + 1;
-    let moved = |fd: OwnedFd| rustix::io::fcntl_dupfd_cloexec(&fd, above);
-    let executable = moved(executable).step("move the executable")?;
-    let channel = moved(guest_channel).step("move the channel")?;
+fn silence_standard_streams() -> Result<(), Failure> {
     let null = fs::File::options()
         .read(true)
         .write(true)
         .open("/dev/null")
         .step("open /dev/null")?;
-    let null = moved(null.into()).step("move /dev/null")?;
+    let null = rustix::io::fcntl_dupfd_cloexec(&null, CHANNEL_FD + 1).step("move /dev/null")?;
     rustix::stdio::dup2_stdin(&null).step("set standard input")?;
     rustix::stdio::dup2_stdout(&null).step("set standard output")?;
-    rustix::stdio::dup2_stderr(&null).step("set standard error")?;
+    rustix::stdio::dup2_stderr(&null).step("set standard error")
+}
+
+/// Leaves the channel as 3 beside the standard streams; everything else closes at the exec.
+///
+/// Nobody may own a descriptor with that number when this is called: dropping it later would close ours.
+fn place_descriptors(executable: OwnedFd, guest_channel: OwnedFd) -> Result<OwnedFd, Failure> {
+    let above = CHANNEL_FD + 1;
+    let moved = |fd: OwnedFd| rustix::io::fcntl_dupfd_cloexec(&fd, above);
+    let executable = moved(executable).step("move the executable")?;
+    let channel = moved(guest_channel).step("move the channel")?;
     sys::place_descriptor(channel.as_raw_fd(), CHANNEL_FD).step("set the channel")?;
     sys::close_on_exec_from(above).step("close everything else")?;
     Ok(executable)

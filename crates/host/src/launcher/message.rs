@@ -58,12 +58,12 @@ pub(super) enum Request {
 }
 
 /// What a launcher tells the child that waits.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) enum Order {
-    /// The ids are mapped: take them, and prepare what does not depend on the instance.
-    TakeIds,
-    /// Become this; the executable and its channel come with it.
-    Launch(Launch),
+    /// The ids are mapped: take them, and give up everything that foreign code must not have.
+    Prepare,
+    /// Become the executable that comes with this, and its channel.
+    Execute,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

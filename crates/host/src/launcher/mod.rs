@@ -3,11 +3,11 @@
 //! ```text
 //! server ── Setup ──▶ launcher      builds the read-only view in a mount namespace of its own, pivots into it
 //!        ◀─ Ready ──
-//!                                  clone3: user, pid, mount, net, ipc, uts, cgroup namespaces
-//!                                      └─ spare child: ids, /proc, loopback, writable space; waits
-//!        ── Launch + channel, executable ──▶   the spare: limits, capabilities, Landlock, seccomp, exec
+//!        ── Launch + channel, executable ──▶   the spare, if it is of this kind; otherwise one is made now:
+//!             clone3: user, pid, mount, net, ipc, uts, cgroup namespaces
+//!                └─ ids, /proc, loopback, writable space, limits, capabilities, Landlock, seccomp; waits; exec
 //!        ◀─ Launched + pidfd ──                 or Failed: nothing is left
-//!                                  clone3: the next spare
+//!                                              then the next spare, of the same kind
 //! ```
 //!
 //! Why a process: attaching a process to a cgroup v1 waits for an RCU grace period (8.9 ms here), inheriting one costs

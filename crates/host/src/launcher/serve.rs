@@ -62,19 +62,23 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
                 }
                 Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
             },
-            Request::Launch(launch) => match start(prepared.as_ref(), spare.take(), launch, fds) {
-                Ok(started) => {
-                    let reply = Reply::Launched {
-                        pid: started.pid.as_raw_pid(),
-                    };
-                    channel::send(socket, &reply, &[started.pidfd.as_fd()])?;
+            Request::Launch(launch) => {
+                match start(prepared.as_ref(), spare.take(), &launch, fds) {
+                    Ok(started) => {
+                        let reply = Reply::Launched {
+                            pid: started.pid.as_raw_pid(),
+                        };
+                        channel::send(socket, &reply, &[started.pidfd.as_fd()])?;
+                    }
+                    Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
                 }
-                Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
-            },
+                // After the answer, so that nobody waits for it, and for another instance of the same kind, which is what
+                // most often comes next. What goes wrong here goes wrong again at the next launch, and is told then.
+                spare = prepared
+                    .as_ref()
+                    .and_then(|prepared| Spare::make(prepared, launch).ok());
+            }
         }
-        // After the answer, so that nobody waits for it. What goes wrong here goes wrong again at the next launch, and is
-        // told then.
-        spare = spare.or_else(|| prepared.as_ref().and_then(|prepared| Spare::make(prepared).ok()));
     }
     Ok(())
 }
@@ -110,10 +114,13 @@ fn enter_user_namespace() -> Result<(), Failure> {
     fs::write("/proc/self/gid_map", format!("0 {gid} 1")).step("map the group id")
 }
 
-/// A process in namespaces of its own that waits to be told what to become. It has run nothing but this file.
+/// A process in namespaces of its own, confined for one kind of instance, that waits for what to execute. It has run
+/// nothing but this program.
 ///
-/// Half of a start is the kernel making namespaces; having them made ahead takes that half out of the caller's wait.
+/// Most of a start is the kernel making namespaces and compiling filters; having that done ahead takes it out of the
+/// caller's wait.
 struct Spare {
+    kind: Launch,
     pid: Pid,
     pidfd: OwnedFd,
     orders: OwnedFd,
@@ -127,7 +134,7 @@ struct Started {
 }
 
 impl Spare {
-    fn make(prepared: &Prepared) -> Result<Self, Failure> {
+    fn make(prepared: &Prepared, kind: Launch) -> Result<Self, Failure> {
         let (orders, orders_child) = socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -142,35 +149,46 @@ impl Spare {
         match cloned {
             Cloned::Child => {
                 drop((orders, status));
-                child::run(&prepared.filter, &orders_child, &status_child)
+                child::run(&kind, &prepared.filter, &orders_child, &status_child)
             }
             Cloned::Parent { pid, pidfd } => {
                 let spare = Self {
+                    kind,
                     pid,
                     pidfd,
                     orders,
                     status,
                 };
                 map_ids(pid, prepared.outer_id)
-                    .and_then(|()| spare.order(&Order::TakeIds, &[]))
+                    .and_then(|()| spare.order(Order::Prepare, &[]))
                     .inspect_err(|_| spare.kill())?;
                 Ok(spare)
             }
         }
     }
 
-    fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
-        channel::send(self.orders.as_fd(), order, fds).step("tell the child what to do")
+    fn order(&self, order: Order, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        channel::send(self.orders.as_fd(), &order, fds).step("tell the child what to do")
     }
 
-    fn become_program(self, launch: Launch, fds: &[OwnedFd; 2]) -> Result<Started, Failure> {
-        self.order(&Order::Launch(launch), &[fds[0].as_fd(), fds[1].as_fd()])
+    fn execute(self, fds: &[OwnedFd; 2]) -> Result<Started, Failure> {
+        self.order(Order::Execute, &[fds[0].as_fd(), fds[1].as_fd()])
             .and_then(|()| read_status(&self.status))
             .inspect_err(|_| self.kill())?;
         Ok(Started {
             pid: self.pid,
             pidfd: self.pidfd,
         })
+    }
+
+    /// Returns whether it will do for an instance, and kills it if it will not.
+    fn is_fit_for(&self, launch: &Launch) -> bool {
+        // The kernel may have killed it for want of memory.
+        let is_fit = self.kind == *launch && self.is_alive();
+        if !is_fit {
+            self.kill();
+        }
+        is_fit
     }
 
     fn kill(&self) {
@@ -186,7 +204,7 @@ impl Spare {
 fn start(
     prepared: Option<&Prepared>,
     spare: Option<Spare>,
-    launch: Launch,
+    launch: &Launch,
     fds: Vec<OwnedFd>,
 ) -> Result<Started, Failure> {
     let refused = |step: &str| Failure {
@@ -195,12 +213,11 @@ fn start(
     };
     let prepared = prepared.ok_or_else(|| refused("a launch before the setup"))?;
     let fds = <[OwnedFd; 2]>::try_from(fds).map_err(|_| refused("a launch without its two descriptors"))?;
-    // The kernel may have killed it for want of memory.
-    let spare = match spare.filter(Spare::is_alive) {
+    let spare = match spare.filter(|spare| spare.is_fit_for(launch)) {
         Some(spare) => spare,
-        None => Spare::make(prepared)?,
+        None => Spare::make(prepared, launch.clone())?,
     };
-    spare.become_program(launch, &fds)
+    spare.execute(&fds)
 }
 
 fn map_ids(pid: Pid, outer_id: u32) -> Result<(), Failure> {
