@@ -27,10 +27,19 @@ impl Bare {
         Self(argv)
     }
 
+    /// The same, seeing about what the sandbox shows: the system's programs, /proc, /dev, and a writable folder.
+    pub(crate) fn bubblewrap_with_view(program: &Path) -> Self {
+        let view = "bwrap --unshare-all --ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --proc /proc \
+                    --dev /dev --tmpfs /tmp --ro-bind";
+        let mut argv: Vec<OsString> = view.split_whitespace().map(OsString::from).collect();
+        argv.extend([program.into(), "/program".into(), "/program".into()]);
+        Self(argv)
+    }
+
     /// Returns the command as one would type it.
     pub(crate) fn text(&self) -> String {
         let words = self.0.iter().map(|word| match Path::new(word) {
-            path if path.is_absolute() && path.starts_with(std::env::temp_dir()) => {
+            path if path.starts_with(std::env::temp_dir()) && path.is_file() => {
                 path.file_name().unwrap_or_default().to_string_lossy()
             }
             _ => word.to_string_lossy(),

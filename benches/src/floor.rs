@@ -30,6 +30,12 @@ pub(crate) fn pairs(programs: &Programs) -> Vec<Pair> {
             ratio_max: Some(1.0),
         },
         Pair {
+            name: "no-op binary, like view",
+            spec: programs.noop_spec(),
+            bare: Bare::bubblewrap_with_view(&programs.noop),
+            ratio_max: None,
+        },
+        Pair {
             name: "python handler",
             spec: source_spec(Runtime::Python, "def handler(input, context):\n    return None\n"),
             bare: Bare::new(["/usr/bin/python3", "-c", "pass"]),

@@ -10,6 +10,9 @@ use serde::Serialize;
 
 use crate::tree::{Kind, below};
 
+/// How many new names of one kind are told.
+const NAMES_MAX: usize = 3;
+
 /// Counts at one moment. Processes and descriptors are the server's; everything else is the whole host's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Held {
@@ -20,7 +23,7 @@ pub(crate) struct Held {
     /// Mounts in the host's own namespace.
     pub(crate) mounts: usize,
     /// Control groups in all hierarchies.
-    pub(crate) cgroups: usize,
+    pub(crate) cgroups: BTreeSet<PathBuf>,
     /// Namespaces of all kinds that some process is in.
     pub(crate) namespaces: usize,
     /// Unix sockets in the host's own network namespace.
@@ -28,7 +31,7 @@ pub(crate) struct Held {
     /// The server's open descriptors.
     pub(crate) descriptors: usize,
     /// Files in the data folder beside records and logs.
-    pub(crate) other_files: usize,
+    pub(crate) other_files: BTreeSet<PathBuf>,
     /// Entries of the system's folders for temporary files.
     pub(crate) temporary: usize,
 }
@@ -41,14 +44,16 @@ impl Held {
             zombies: processes.iter().filter(|process| process.is_zombie).count(),
             processes: processes.len(),
             mounts: lines("/proc/self/mountinfo"),
-            cgroups: below(Path::new("/sys/fs/cgroup"), Kind::Folder).len(),
+            cgroups: below(Path::new("/sys/fs/cgroup"), Kind::Folder)
+                .into_iter()
+                .collect(),
             namespaces: namespaces(),
             unix_sockets: lines("/proc/net/unix"),
             descriptors: server.map_or(0, |pid| entries(Path::new(&format!("/proc/{pid}/fd")))),
             other_files: below(data, Kind::File)
-                .iter()
+                .into_iter()
                 .filter(|path| !is_record(data, path))
-                .count(),
+                .collect(),
             temporary: ["/tmp", "/var/tmp", "/dev/shm", "/run"]
                 .iter()
                 .map(|path| entries(Path::new(path)))
@@ -57,27 +62,38 @@ impl Held {
     }
 
     /// Returns the counts with their names.
-    pub(crate) const fn rows(&self) -> [(&'static str, usize); 9] {
+    pub(crate) fn rows(&self) -> [(&'static str, usize); 9] {
         [
             ("processes", self.processes),
             ("zombies", self.zombies),
             ("mounts", self.mounts),
-            ("cgroups", self.cgroups),
+            ("cgroups", self.cgroups.len()),
             ("namespaces", self.namespaces),
             ("unix sockets", self.unix_sockets),
             ("server descriptors", self.descriptors),
-            ("other files in the data folder", self.other_files),
+            ("other files in the data folder", self.other_files.len()),
             ("temporary files", self.temporary),
         ]
     }
 
-    /// Returns what is more here than in an earlier count, in words.
+    /// Returns what is more here than in an earlier count, in words, with names where there are some.
     pub(crate) fn beyond(&self, earlier: &Self) -> Vec<String> {
         let pairs = self.rows().into_iter().zip(earlier.rows());
-        pairs
+        let mut more: Vec<String> = pairs
             .filter(|((_, now), (_, then))| now > then)
             .map(|((name, now), (_, then))| format!("{name}: {then} → {now}"))
-            .collect()
+            .collect();
+        if !more.is_empty() {
+            let named = [
+                (&self.cgroups, &earlier.cgroups),
+                (&self.other_files, &earlier.other_files),
+            ];
+            let new = named
+                .into_iter()
+                .flat_map(|(now, then)| now.difference(then).take(NAMES_MAX));
+            more.extend(new.map(|path| path.display().to_string()));
+        }
+        more
     }
 }
 
@@ -85,14 +101,7 @@ impl Held {
 fn is_record(data: &Path, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_log = path.strip_prefix(data).is_ok_and(|path| path.starts_with("logs"));
-    let is_database = [
-        ".db",
-        ".db-wal",
-        ".db-shm",
-        ".sqlite",
-        ".sqlite-wal",
-        ".sqlite-shm",
-    ];
+    let is_database = [".db", ".db-wal", ".db-shm", ".lock"];
     is_log || is_database.iter().any(|end| name.ends_with(end))
 }
 
