@@ -34,14 +34,12 @@ pub(crate) struct Latency {
 /// Medians in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Shares {
-    /// From acceptance until an instance was asked for.
+    /// On the way to the instance and back: control, bus and node.
     pub(crate) queued_ms: f64,
     /// Until the instance answered.
     pub(crate) start_ms: f64,
     /// From handing over the code until its end.
     pub(crate) run_ms: f64,
-    /// What `duration_ms` has beyond these: taking down what ended, and the way back to control.
-    pub(crate) end_ms: f64,
     /// What the caller saw beyond `duration_ms`: HTTP, JSON, the record's commit.
     pub(crate) outside_ms: f64,
 }
@@ -51,7 +49,6 @@ struct Parts {
     queued: Sample,
     start: Sample,
     run: Sample,
-    end: Sample,
     outside: Sample,
 }
 
@@ -67,7 +64,6 @@ impl Parts {
         self.queued.push(queued);
         self.start.push(start);
         self.run.push(run);
-        self.end.push(duration - queued - start - run);
         self.outside.push(total - duration);
     }
 
@@ -76,7 +72,6 @@ impl Parts {
             queued_ms: self.queued.median(),
             start_ms: self.start.median(),
             run_ms: self.run.median(),
-            end_ms: self.end.median(),
             outside_ms: self.outside.median(),
         }
     }

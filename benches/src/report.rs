@@ -216,7 +216,6 @@ fn shares_table(latencies: &[Latency]) -> Table {
         "queued",
         "start",
         "run",
-        "end",
         "HTTP and commit",
     ]);
     for latency in latencies {
@@ -226,7 +225,6 @@ fn shares_table(latencies: &[Latency]) -> Table {
             number(shares.queued_ms),
             number(shares.start_ms),
             number(shares.run_ms),
-            number(shares.end_ms),
             number(shares.outside_ms),
         ]);
     }
