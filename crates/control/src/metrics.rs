@@ -27,19 +27,6 @@ struct WorkloadLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StartLabels {
-    isolation: &'static str,
-    runtime: &'static str,
-    start: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RunLabels {
-    isolation: &'static str,
-    runtime: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HttpLabels {
     method: &'static str,
     route: String,
@@ -52,19 +39,13 @@ struct RouteLabels {
     route: String,
 }
 
-/// What is counted by the control plane.
+/// What is counted by the control plane. Starts, runs, instances and capacity are counted by the nodes.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     workloads: Family<WorkloadLabels, Counter>,
-    start: Family<StartLabels, Histogram>,
-    run: Family<RunLabels, Histogram>,
     waiting: Gauge,
     unfinished: Gauge,
     nodes_ready: Gauge,
-    memory: Gauge,
-    memory_promised: Gauge,
-    instances: Gauge,
-    instances_max: Gauge,
     http: Family<HttpLabels, Counter>,
     http_seconds: Family<RouteLabels, Histogram>,
     recent: Mutex<VecDeque<(Option<f64>, Option<f64>)>>,
@@ -75,15 +56,9 @@ impl Metrics {
     pub(crate) fn new(registry: &SharedRegistry) -> Self {
         let metrics = Self {
             workloads: Family::default(),
-            start: Family::new_with_constructor(seconds),
-            run: Family::new_with_constructor(seconds),
             waiting: Gauge::default(),
             unfinished: Gauge::default(),
             nodes_ready: Gauge::default(),
-            memory: Gauge::default(),
-            memory_promised: Gauge::default(),
-            instances: Gauge::default(),
-            instances_max: Gauge::default(),
             http: Family::default(),
             http_seconds: Family::new_with_constructor(seconds),
             recent: Mutex::default(),
@@ -94,18 +69,6 @@ impl Metrics {
 
     fn register(&self, registry: &mut Registry) {
         registry.register("vulcan_workloads", "Workloads that ended", self.workloads.clone());
-        registry.register_with_unit(
-            "vulcan_start",
-            "Time until an instance answered",
-            Unit::Seconds,
-            self.start.clone(),
-        );
-        registry.register_with_unit(
-            "vulcan_run",
-            "Time that the code ran",
-            Unit::Seconds,
-            self.run.clone(),
-        );
         registry.register(
             "vulcan_queue_length",
             "Workloads that wait for a node",
@@ -120,27 +83,6 @@ impl Metrics {
             "vulcan_nodes_ready",
             "Nodes that take workloads",
             self.nodes_ready.clone(),
-        );
-        let memory = [
-            ("vulcan_capacity_memory", "Memory for instances", &self.memory),
-            (
-                "vulcan_capacity_memory_promised",
-                "Memory promised to instances",
-                &self.memory_promised,
-            ),
-        ];
-        for (name, help, gauge) in memory {
-            registry.register_with_unit(name, help, Unit::Bytes, gauge.clone());
-        }
-        registry.register(
-            "vulcan_capacity_instances",
-            "Instances now",
-            self.instances.clone(),
-        );
-        registry.register(
-            "vulcan_capacity_instances_max",
-            "The most instances at once",
-            self.instances_max.clone(),
         );
         registry.register(
             "vulcan_http_requests",
@@ -168,19 +110,6 @@ impl Metrics {
                 status: record.status.as_str(),
             })
             .inc();
-        if let (Some(start), Some(start_ms)) = (record.start, record.start_ms) {
-            let labels = StartLabels {
-                isolation,
-                runtime,
-                start: start.as_str(),
-            };
-            self.start.get_or_create(&labels).observe(start_ms / 1000.0);
-            if let Some(run_ms) = record.run_ms {
-                self.run
-                    .get_or_create(&RunLabels { isolation, runtime })
-                    .observe(run_ms / 1000.0);
-            }
-        }
         self.remember(record.start_ms, record.run_ms);
     }
 
@@ -205,23 +134,10 @@ impl Metrics {
         self.unfinished.set(i64::try_from(unfinished).unwrap_or(i64::MAX));
     }
 
-    /// Shows what the nodes have.
-    pub(crate) fn set_capacity<'a>(&self, nodes: impl Iterator<Item = &'a NodeInfo>) {
-        const MIB: u64 = 1024 * 1024;
-        let (mut ready, mut memory, mut promised, mut instances, mut most) = (0, 0_u64, 0_u64, 0, 0);
-        for node in nodes {
-            ready += i64::from(node.ready);
-            memory = memory.saturating_add(node.capacity.mem_mb.saturating_mul(MIB));
-            promised = promised.saturating_add(node.capacity.mem_used_mb.saturating_mul(MIB));
-            instances += i64::from(node.capacity.instances);
-            most += i64::from(node.capacity.instances_max);
-        }
-        self.nodes_ready.set(ready);
-        self.memory.set(i64::try_from(memory).unwrap_or(i64::MAX));
-        self.memory_promised
-            .set(i64::try_from(promised).unwrap_or(i64::MAX));
-        self.instances.set(instances);
-        self.instances_max.set(most);
+    /// Shows how many nodes take workloads; what they have they show themselves.
+    pub(crate) fn set_nodes<'a>(&self, nodes: impl Iterator<Item = &'a NodeInfo>) {
+        let ready = nodes.filter(|node| node.ready).count();
+        self.nodes_ready.set(i64::try_from(ready).unwrap_or(i64::MAX));
     }
 
     /// Remembers the durations of an ended workload for the percentiles.

@@ -12,14 +12,13 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use vulcan_api::{IsolationClass, Runtime, StartKind, Status};
+use vulcan_api::{IsolationClass, Runtime, StartKind};
 
 use crate::{Capacity, admission::Used};
 
 /// What a node counts; clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    workloads: Family<EndLabels, Counter>,
     start_seconds: Family<StartLabels, Histogram, fn() -> Histogram>,
     run_seconds: Family<CodeLabels, Histogram, fn() -> Histogram>,
     instances: Family<InstanceLabels, Gauge>,
@@ -35,13 +34,6 @@ pub struct Metrics {
 struct CodeLabels {
     isolation: Label,
     runtime: Label,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct EndLabels {
-    isolation: Label,
-    runtime: Label,
-    status: Label,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,7 +88,6 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let registry = registry.sub_registry_with_prefix("vulcan");
         let metrics = Self::new();
-        registry.register("workloads", "Workloads that ended", metrics.workloads.clone());
         let help = "Seconds until the instance was ready for the program, compiling included";
         registry.register("start_seconds", help, metrics.start_seconds.clone());
         let help = "Seconds from handing over the code until the program's end";
@@ -138,7 +129,6 @@ impl Metrics {
         // 1 MiB to 32 GiB.
         let memory: fn() -> Histogram = || Histogram::new(exponential_buckets(f64::from(1 << 20), 2.0, 16));
         Self {
-            workloads: Family::default(),
             start_seconds: Family::new_with_constructor(starts),
             run_seconds: Family::new_with_constructor(runs),
             instances: Family::default(),
@@ -179,17 +169,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a workload that ended.
-    pub(crate) fn ended(&self, kind: Kind, status: Status, log_truncated: LogTruncated) {
-        let labels = EndLabels {
-            isolation: Label(kind.isolation.as_str()),
-            runtime: Label(kind.runtime.as_str()),
-            status: Label(status.as_str()),
-        };
-        self.workloads.get_or_create(&labels).inc();
-        if log_truncated.0 {
-            self.logs_truncated.inc();
-        }
+    /// Counts a workload of whose log a part was dropped.
+    pub(crate) fn log_truncated(&self) {
+        self.logs_truncated.inc();
     }
 
     /// Counts an instance as being in a state, until the returned value is dropped.
@@ -217,10 +199,6 @@ impl Metrics {
         self.capacity_instances_used.set(used.instances.into());
     }
 }
-
-/// Whether a part of a log was dropped.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LogTruncated(pub(crate) bool);
 
 /// Counts one for as long as it lives.
 #[derive(Debug)]

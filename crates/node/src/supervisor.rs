@@ -23,7 +23,7 @@ use crate::{
     host,
     lifecycle::{Action, Event, State, Verdict, next},
     logs,
-    metrics::{Counted, InstanceState, Kind, LogTruncated},
+    metrics::{Counted, InstanceState, Kind},
     node::{Node, Share},
     outcome::{chain, conclude, invoke_failure, start_failure},
     store::InstanceRow,
@@ -391,9 +391,9 @@ impl Supervisor {
             finished_at: self.node.clock.now(),
             logs_truncated: log.truncated,
         };
-        self.node
-            .metrics
-            .ended(self.kind, end.status, LogTruncated(log.truncated));
+        if log.truncated {
+            self.node.metrics.log_truncated();
+        }
         tracing::info!(
             status = end.status.as_str(),
             elapsed_ms = millis(self.began.elapsed()),

@@ -12,9 +12,9 @@ pub(crate) const ARGS_MAX: usize = 1_024;
 /// The longest argument in bytes: Linux' `MAX_ARG_STRLEN` (man 2 execve) without the NUL.
 pub(crate) const ARG_BYTES_MAX: usize = 128 * 1024 - 1;
 /// The most bytes of all arguments together.
-pub(crate) const ARGS_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const ARGS_BYTES_MAX: usize = 64 * 1024;
 /// The most bytes of names and values of the environment together.
-pub(crate) const ENV_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const ENV_BYTES_MAX: usize = 64 * 1024;
 /// The longest value of one environment variable with its name: `MAX_ARG_STRLEN` again.
 pub(crate) const ENV_VARIABLE_BYTES_MAX: usize = 128 * 1024 - 2;
 /// Names that begin so belong to the platform.

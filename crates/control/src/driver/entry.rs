@@ -33,7 +33,6 @@ pub(super) struct Entry {
     pub(super) may_run_again: bool,
     /// When its request arrived; `None` when that was before the last restart.
     pub(super) accepted_at: Option<Instant>,
-    queued: Option<Duration>,
     /// The end as its node reported it, until the scheduler has it recorded.
     pub(super) reported: Option<Box<WorkloadEnd>>,
     /// The final record that is not stored yet.
@@ -57,7 +56,6 @@ impl Entry {
             is_durable: false,
             may_run_again: false,
             accepted_at,
-            queued: None,
             reported: None,
             end: None,
             retry_at: None,
@@ -85,11 +83,8 @@ impl Entry {
         })
     }
 
-    pub(super) fn show_running(&mut self, now: Instant, started_at: Timestamp) {
+    pub(super) fn show_running(&mut self, started_at: Timestamp) {
         if let Some(status) = next(self.record.status, Happening::Started) {
-            self.queued = self
-                .accepted_at
-                .map(|accepted_at| now.saturating_duration_since(accepted_at));
             self.change(|record| {
                 record.status = status;
                 record.started_at = Some(started_at);
@@ -136,10 +131,8 @@ impl Entry {
         record.logs_truncated = end.logs_truncated;
         let duration_ms = self.duration_ms(now, end.finished_at);
         record.duration_ms = Some(duration_ms);
-        record.queued_ms = Some(match self.queued {
-            Some(queued) => millis(queued),
-            None => (duration_ms - end.start_ms - end.run_ms).max(0.0),
-        });
+        // What is left: the node's word of a start comes late or never, so it cannot be measured from here.
+        record.queued_ms = Some((duration_ms - end.start_ms - end.run_ms).max(0.0));
         Some(self.set_end(record))
     }
 

@@ -319,7 +319,7 @@ impl Driver {
             .send_modify(|inventory| Arc::make_mut(inventory).heard(status));
         self.shared
             .metrics
-            .set_capacity(self.shared.inventory.borrow().nodes());
+            .set_nodes(self.shared.inventory.borrow().nodes());
     }
 
     fn workload_report(&mut self, report: WorkloadReport) {
@@ -368,7 +368,7 @@ impl Driver {
         if self.scheduler.is_current(workload, generation)
             && let Some(entry) = self.entries.get_mut(&workload)
         {
-            entry.show_running(Instant::now(), started_at);
+            entry.show_running(started_at);
         }
     }
 

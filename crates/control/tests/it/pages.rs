@@ -82,14 +82,11 @@ async fn metrics_count_workloads_and_requests_without_ids() {
     let text = response.text().await.unwrap();
     for line in [
         r#"vulcan_workloads_total{isolation="sandbox",runtime="python",status="completed"} 1"#,
-        r#"vulcan_start_seconds_count{isolation="sandbox",runtime="python",start="cold"} 1"#,
-        r#"vulcan_run_seconds_count{isolation="sandbox",runtime="python"} 1"#,
         r#"vulcan_http_requests_total{method="POST",route="/v1/workloads",status="200"} 1"#,
         r#"vulcan_http_requests_total{method="GET",route="/v1/workloads/{id}",status="200"} 1"#,
         r#"vulcan_http_requests_total{method="GET",route="none",status="404"} 1"#,
         "vulcan_nodes_ready 1",
         "vulcan_queue_length 0",
-        "vulcan_capacity_memory_bytes 4294967296",
         "# EOF",
     ] {
         assert!(text.contains(line), "{line}\n{text}");

@@ -30,7 +30,7 @@ async fn a_source_is_compiled_once() {
     }
     let metrics = bench.metrics();
     assert!(
-        metrics.contains("runtime=\"go\",status=\"completed\"} 3"),
+        metrics.contains("vulcan_run_seconds_count{isolation=\"sandbox\",runtime=\"go\"} 3"),
         "{metrics}"
     );
 }

@@ -295,8 +295,6 @@ async fn what_ended_is_counted() {
     .await;
     let metrics = bench.metrics();
     for line in [
-        "vulcan_workloads_total{isolation=\"sandbox\",runtime=\"bash\",status=\"completed\"} 1",
-        "vulcan_workloads_total{isolation=\"sandbox\",runtime=\"bash\",status=\"failed\"} 1",
         "vulcan_start_seconds_count{isolation=\"sandbox\",runtime=\"bash\",start=\"cold\"} 2",
         "vulcan_run_seconds_count{isolation=\"sandbox\",runtime=\"bash\"} 2",
         "vulcan_pool_instances{isolation=\"sandbox\",runtime=\"bash\",state=\"running\"} 0",
