@@ -135,6 +135,7 @@ impl Backend for Sandbox {
     }
 
     async fn start(&self, request: StartRequest) -> Result<Arc<dyn Instance>, BackendError> {
+        request.refuse_open_network(self.capabilities.isolation)?;
         let limit = self.options.start_deadline;
         tokio::time::timeout(limit, self.start_instance(request.resources))
             .await
@@ -168,7 +169,6 @@ impl Backend for Sandbox {
 
     async fn close(&self) {
         self.pool.close().await;
-        self.pool.plan().tree.remove();
     }
 }
 

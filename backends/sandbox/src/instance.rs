@@ -5,7 +5,7 @@ use std::{future::Future, os::fd::OwnedFd, sync::OnceLock, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{io::unix::AsyncFd, sync::Mutex};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vulcan_api::{ErrorCode, Resources, Usage, WorkloadError};
 use vulcan_backend::{
     BackendError, Exec, ExecRequest, ExitStatus, Exited, Files, GuestClient, Instance, Invocation, LogSink,
@@ -21,6 +21,9 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How long output that was written before a stop may take to reach a reader; one that is slower does not get it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 
+/// Asks a program to end (man 7 signal).
+const SIGTERM: u8 = 15;
+
 /// An instance: PID 1 of its namespaces in a leased slot.
 pub(crate) struct SandboxInstance {
     client: GuestClient,
@@ -28,6 +31,8 @@ pub(crate) struct SandboxInstance {
     pidfd: AsyncFd<OwnedFd>,
     resources: Resources,
     stopping: CancellationToken,
+    /// What is being said to the guest: programs, commands, files.
+    conversations: TaskTracker,
     /// `None` once the instance is over and its slot given back.
     lease: Mutex<Option<Lease>>,
     usage_at_end: OnceLock<Usage>,
@@ -46,6 +51,7 @@ impl SandboxInstance {
             pidfd: watch::readable(launched.pidfd)?,
             resources,
             stopping: CancellationToken::new(),
+            conversations: TaskTracker::new(),
             lease: Mutex::new(Some(lease)),
             usage_at_end: OnceLock::new(),
         })
@@ -65,6 +71,7 @@ impl SandboxInstance {
         &self,
         conversation: impl Future<Output = Result<T, BackendError>>,
     ) -> Result<T, BackendError> {
+        let conversation = self.conversations.track_future(conversation);
         let after_stop = async {
             self.stopping.cancelled().await;
             self.wait_for_end().await;
@@ -79,6 +86,19 @@ impl SandboxInstance {
         } else {
             result
         }
+    }
+
+    /// Sends SIGTERM to every program, and waits until all have ended or `grace` is over.
+    async fn ask_to_end(&self, grace: Duration) {
+        self.conversations.close();
+        // Whether they end in time or not, what follows is the same.
+        let _ = tokio::time::timeout(grace, async {
+            let asked = self.client.signal(SIGTERM).await;
+            if asked.is_ok() {
+                self.conversations.wait().await;
+            }
+        })
+        .await;
     }
 
     fn kill(&self) {
@@ -174,12 +194,7 @@ impl Instance for SandboxInstance {
     async fn stop(&self, grace: Duration) -> Result<(), BackendError> {
         self.stopping.cancel();
         if !grace.is_zero() {
-            // Whether it ended in time or not, what follows is the same.
-            let _ = tokio::time::timeout(grace, async {
-                self.client.shutdown(grace).await;
-                self.wait_for_end().await;
-            })
-            .await;
+            self.ask_to_end(grace).await;
         }
         // The lock makes a second stop wait for the first, and a cancelled one leaves the lease for the next.
         let mut lease = self.lease.lock().await;

@@ -5,8 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use vulcan_api::{InstanceId, LogStream, Network, Program, Resources, WorkloadError, WorkloadId};
+use vulcan_api::{
+    InstanceId, IsolationClass, LogStream, Network, Program, Resources, WorkloadError, WorkloadId,
+};
 use vulcan_guest_protocol::ExitStatus;
+
+use crate::BackendError;
 
 /// What an instance is to be.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +21,23 @@ pub struct StartRequest {
     pub resources: Resources,
     /// What it may reach.
     pub network: Network,
+}
+
+impl StartRequest {
+    /// Refuses an open network, for backends that have only closed ones: a wish is never weakened in silence.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::Unfit`] when anything but [`Network::None`] is asked for.
+    pub fn refuse_open_network(&self, isolation: IsolationClass) -> Result<(), BackendError> {
+        match self.network {
+            Network::None => Ok(()),
+            Network::Egress => {
+                let reason = "its instances have no network to open yet".to_owned();
+                Err(BackendError::Unfit { isolation, reason })
+            }
+        }
+    }
 }
 
 /// One program to run inside an instance.

@@ -184,6 +184,7 @@ async fn a_slot_is_used_again_and_the_pool_holds_no_more_than_it_may() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     sandbox.close().await;
+    drop(sandbox);
     assert_eq!(
         folders_starting_with(&format!("vulcan-{}", harness.options().owner)),
         Vec::<std::path::PathBuf>::new()

@@ -144,6 +144,7 @@ impl Backend for Simulator {
     }
 
     async fn start(&self, request: StartRequest) -> Result<Arc<dyn Instance>, BackendError> {
+        request.refuse_open_network(self.capabilities.isolation)?;
         self.shared.start.pass().await?;
         self.shared.started.fetch_add(1, Ordering::SeqCst);
         let inner = Inner::new(Arc::clone(&self.shared), &request);

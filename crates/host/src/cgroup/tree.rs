@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The part of the host's control groups that belongs to one owner. Groups of an earlier owner of the same name are in it
-/// until [`Tree::sweep`].
+/// until [`Tree::sweep`]. Dropping it removes the folders if no group is left.
 #[derive(Debug)]
 pub struct Tree {
     kind: TreeKind,
@@ -118,19 +118,20 @@ impl Tree {
         first_error.map_or(Ok(swept), Err)
     }
 
-    /// Removes the folders of this owner; its groups must be gone.
-    pub fn remove(&self) {
-        for base in self.bases() {
-            // What is left is found by the next owner of the same name.
-            let _ = fs::remove_dir(base);
-        }
-    }
-
     fn bases(&self) -> Vec<&Path> {
         match &self.kind {
             TreeKind::V1(folders) => folders.paths(),
             TreeKind::V2(base) => vec![base],
             TreeKind::None => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        for base in self.bases() {
+            // Groups that are left keep it, and are found by the next owner of the same name.
+            let _ = fs::remove_dir(base);
         }
     }
 }

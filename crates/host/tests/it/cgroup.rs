@@ -29,7 +29,6 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         self.0.sweep().unwrap();
-        self.0.remove();
     }
 }
 
