@@ -54,11 +54,13 @@ impl Sandbox {
     /// When the embedded executables cannot be put into memory.
     pub fn new(options: Options) -> std::io::Result<Self> {
         let is_root = rustix::process::geteuid().is_root();
+        let tree = Tree::open(&format!("vulcan-{}", options.owner));
         let plan = SlotPlan {
-            tree: Tree::open(&format!("vulcan-{}", options.owner)),
             launcher: sealed_executable("vulcan-launcher", LAUNCHER)?,
             readable: options.readable.clone(),
             outer_id_first: is_root.then_some(options.outer_id_first),
+            first: launch(&options, &Resources::default(), tree.limits_memory()),
+            tree,
         };
         Ok(Self {
             capabilities: Capabilities {
@@ -66,7 +68,7 @@ impl Sandbox {
                 abilities: vec![Ability::Exec, Ability::Files],
             },
             agent: sealed_executable("vulcan-guest-agent", AGENT)?,
-            pool: Arc::new(Pool::new(plan, options.slots_max, options.slots_idle_max)),
+            pool: Arc::new(Pool::new(plan, &options)),
             prober: Prober::default(),
             options,
         })
@@ -85,7 +87,7 @@ impl Sandbox {
         ours.set_nonblocking(true)
             .map_err(|error| failed("set up the socket", error))?;
         let ours = UnixStream::from_std(ours).map_err(|error| failed("set up the socket", error))?;
-        let launch = self.launch(&resources);
+        let launch = launch(&self.options, &resources, self.tree().limits_memory());
         // The host's half of the handshake waits in the socket while the guest starts.
         let launching = async {
             lease
@@ -98,21 +100,20 @@ impl Sandbox {
         SandboxInstance::new(client, launched, lease, resources)
             .map_err(|error| failed("watch the instance", error))
     }
+}
 
-    fn launch(&self, resources: &Resources) -> Launch {
-        let has_memory_group = self.pool.plan().tree.limits_memory();
-        let scratch_bytes = u64::from(resources.disk_mb) * MIB;
-        Launch {
-            hostname: "vulcan".to_owned(),
-            scratch_bytes,
-            scratch_inodes: u64::from(resources.disk_mb) * self.options.inodes_per_mb,
-            limits: ProcessLimits {
-                open_files: self.options.open_files_max,
-                file_bytes: scratch_bytes,
-                processes: u64::from(resources.pids + OVERHEAD_PIDS),
-                data_bytes: (!has_memory_group).then_some(u64::from(resources.mem_mb) * MIB),
-            },
-        }
+fn launch(options: &Options, resources: &Resources, has_memory_group: bool) -> Launch {
+    let scratch_bytes = u64::from(resources.disk_mb) * MIB;
+    Launch {
+        hostname: "vulcan".to_owned(),
+        scratch_bytes,
+        scratch_inodes: u64::from(resources.disk_mb) * options.inodes_per_mb,
+        limits: ProcessLimits {
+            open_files: options.open_files_max,
+            file_bytes: scratch_bytes,
+            processes: u64::from(resources.pids + OVERHEAD_PIDS),
+            data_bytes: (!has_memory_group).then_some(u64::from(resources.mem_mb) * MIB),
+        },
     }
 }
 

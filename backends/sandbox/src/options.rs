@@ -13,8 +13,10 @@ pub struct Options {
     pub outer_id_first: u32,
     /// The most instances at once.
     pub slots_max: u32,
-    /// How many slots are kept ready while nothing runs in them; one takes about 1 MB and saves about 10 ms.
+    /// How many slots are kept while nothing runs in them; one takes about 0.5 MB and saves some 10 ms.
     pub slots_idle_max: usize,
+    /// How many slots are made ahead, in the background of the first start.
+    pub slots_ready_min: usize,
     /// Folders and files of the host that programs may read and execute, beside `/usr`.
     pub readable: Vec<PathBuf>,
     /// How long a start may take.
@@ -35,6 +37,7 @@ impl Options {
             outer_id_first: 1_900_000_000,
             slots_max: 1024,
             slots_idle_max: 16,
+            slots_ready_min: 4,
             readable: Vec::new(),
             start_deadline: Duration::from_secs(10),
             open_files_max: 1024,

@@ -1,4 +1,4 @@
-//! The pool of slots: makes them when they are needed, keeps a few, throws away what is not clean.
+//! The pool of slots: makes a few ahead and more when they are needed, throws away what is not clean.
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -6,11 +6,15 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use vulcan_backend::BackendError;
 use vulcan_host::launcher::LaunchError;
 
-use crate::slot::{Slot, SlotPlan};
+use crate::{
+    Options,
+    slot::{Slot, SlotPlan},
+};
 
 /// All slots of a backend.
 #[derive(Debug)]
@@ -19,8 +23,9 @@ pub(crate) struct Pool {
     slots_max: u32,
     idle_max: usize,
     state: Mutex<State>,
-    /// Slots that are being thrown away.
-    disposals: TaskTracker,
+    ready_min: usize,
+    /// Slots that are being made or thrown away.
+    tasks: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -38,13 +43,14 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
-    pub(crate) fn new(plan: SlotPlan, slots_max: u32, idle_max: usize) -> Self {
+    pub(crate) fn new(plan: SlotPlan, options: &Options) -> Self {
         Self {
             plan: Arc::new(plan),
-            slots_max,
-            idle_max,
+            slots_max: options.slots_max,
+            idle_max: options.slots_idle_max,
             state: Mutex::default(),
-            disposals: TaskTracker::new(),
+            ready_min: options.slots_ready_min.min(options.slots_idle_max),
+            tasks: TaskTracker::new(),
         }
     }
 
@@ -52,40 +58,83 @@ impl Pool {
         &self.plan
     }
 
-    /// Returns a slot in which nothing runs. Dropping the future leaves nothing.
+    /// Returns a slot in which nothing runs. Dropping the future leaves nothing but perhaps an idle slot more.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, BackendError> {
-        let number = {
+        let made = {
             let mut state = self.state();
             if state.is_closed {
                 return Err(BackendError::Stopped);
             }
-            if let Some(slot) = state.idle.pop_back() {
-                return Ok(Lease {
-                    slot: Some(slot),
-                    pool: Arc::clone(self),
-                });
+            // The one that rested longest: its launcher has long made what the next start needs.
+            if let Some(slot) = state.idle.pop_front() {
+                return Ok(self.lease_of(slot));
             }
-            let number = (0..self.slots_max)
-                .find(|number| !state.numbers.contains(number))
-                .ok_or(BackendError::Exhausted {
-                    what: "sandbox slots",
-                    source: None,
-                })?;
-            state.numbers.insert(number);
-            number
+            let number = self.reserve(&mut state).ok_or(BackendError::Exhausted {
+                what: "sandbox slots",
+                source: None,
+            })?;
+            let (reply, made) = oneshot::channel();
+            self.spawn_maker(number, Some(reply));
+            self.keep_ready(&mut state);
+            made
         };
-        let reservation = Reservation {
-            number: Some(number),
-            pool: self,
-        };
-        let slot = Slot::make(Arc::clone(&self.plan), number)
+        let slot = made
             .await
+            .map_err(|_| BackendError::Stopped)?
             .map_err(start_failed)?;
-        reservation.keep();
-        Ok(Lease {
+        Ok(self.lease_of(slot))
+    }
+
+    fn lease_of(self: &Arc<Self>, slot: Slot) -> Lease {
+        Lease {
             slot: Some(slot),
             pool: Arc::clone(self),
-        })
+        }
+    }
+
+    /// Makes slots in the background until there are as many as are to be ready.
+    fn keep_ready(self: &Arc<Self>, state: &mut State) {
+        while state.numbers.len() < self.ready_min {
+            let Some(number) = self.reserve(state) else { return };
+            self.spawn_maker(number, None);
+        }
+    }
+
+    fn reserve(&self, state: &mut State) -> Option<u32> {
+        let number = (0..self.slots_max).find(|number| !state.numbers.contains(number))?;
+        state.numbers.insert(number);
+        Some(number)
+    }
+
+    /// Makes a slot in a task of its own, so that nobody who gives up leaves one half made.
+    fn spawn_maker(self: &Arc<Self>, number: u32, reply: Option<oneshot::Sender<Result<Slot, LaunchError>>>) {
+        let pool = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let made = Slot::make(Arc::clone(&pool.plan), number).await;
+            if made.is_err() {
+                pool.state().numbers.remove(&number);
+            }
+            let unclaimed = match reply {
+                Some(reply) => reply.send(made).err(),
+                None => Some(made),
+            };
+            match unclaimed {
+                Some(Ok(slot)) => pool.put_back(slot),
+                // Whoever waits for a slot is told; one that was made ahead is tried again when it is needed.
+                Some(Err(error)) => tracing::debug!(error = %error, "slot could not be made ahead"),
+                None => {}
+            }
+        });
+    }
+
+    fn put_back(self: &Arc<Self>, slot: Slot) {
+        let mut state = self.state();
+        if !state.is_closed && state.idle.len() < self.idle_max {
+            state.idle.push_back(slot);
+        } else {
+            drop(state);
+            self.dispose(slot);
+        }
     }
 
     /// Throws every idle slot away, and waits until all that were in use are too.
@@ -98,14 +147,14 @@ impl Pool {
         for slot in idle {
             self.dispose_blocking(slot);
         }
-        self.disposals.close();
-        self.disposals.wait().await;
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     fn dispose(self: &Arc<Self>, slot: Slot) {
         if tokio::runtime::Handle::try_current().is_ok() {
             let pool = Arc::clone(self);
-            self.disposals.spawn_blocking(move || pool.dispose_blocking(slot));
+            self.tasks.spawn_blocking(move || pool.dispose_blocking(slot));
         } else {
             self.dispose_blocking(slot);
         }
@@ -130,12 +179,9 @@ impl Lease {
     /// Gives the slot back for another instance, if it is clean.
     pub(crate) fn give_back(mut self) {
         let Some(slot) = self.slot.take() else { return };
-        let is_clean = slot.is_clean();
-        let mut state = self.pool.state();
-        if is_clean && !state.is_closed && state.idle.len() < self.pool.idle_max {
-            state.idle.push_back(slot);
+        if slot.is_clean() {
+            self.pool.put_back(slot);
         } else {
-            drop(state);
             self.pool.dispose(slot);
         }
     }
@@ -163,26 +209,6 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
             self.pool.dispose(slot);
-        }
-    }
-}
-
-/// A number that is taken back unless its slot is made.
-struct Reservation<'a> {
-    number: Option<u32>,
-    pool: &'a Pool,
-}
-
-impl Reservation<'_> {
-    fn keep(mut self) {
-        self.number = None;
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.pool.state().numbers.remove(&number);
         }
     }
 }

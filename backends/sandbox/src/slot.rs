@@ -35,6 +35,8 @@ pub(crate) struct SlotPlan {
     pub(crate) readable: Vec<std::path::PathBuf>,
     /// The user id of slot 0, as root.
     pub(crate) outer_id_first: Option<u32>,
+    /// What the first instance of a slot most likely is.
+    pub(crate) first: Launch,
 }
 
 impl Slot {
@@ -46,6 +48,7 @@ impl Slot {
         let setup = Setup {
             readable: plan.readable.clone(),
             outer_id: plan.outer_id_first.map(|first| first + number),
+            first: Some(plan.first.clone()),
         };
         let (launcher, group) = tokio::task::spawn_blocking(move || park(&plan, number))
             .await

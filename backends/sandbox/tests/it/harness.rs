@@ -48,6 +48,8 @@ impl SandboxHarness {
         Options {
             outer_id_first: self.outer_id_first,
             slots_max: IDS_PER_HARNESS,
+            // None is thrown away before the end, when it would look like something that is left.
+            slots_idle_max: 64,
             ..Options::new(self.owner.clone())
         }
     }

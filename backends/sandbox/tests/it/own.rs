@@ -225,11 +225,18 @@ async fn a_sweep_removes_what_a_server_left_that_was_killed() {
         // Without cgroups nothing outlives the launchers, and these end with the server.
         return;
     }
-    let killed = harness.sandbox();
+    let one_slot = || {
+        Sandbox::new(Options {
+            slots_ready_min: 1,
+            ..harness.options()
+        })
+        .unwrap()
+    };
+    let killed = one_slot();
     let instance = start(&killed).await;
     // What `kill -9` does: no destructor runs, and the sockets close.
     std::mem::forget(instance);
-    let next = harness.sandbox();
+    let next = one_slot();
 
     let swept = next.sweep(&[]).await.unwrap();
 

@@ -17,6 +17,8 @@ pub struct Setup {
     pub readable: Vec<PathBuf>,
     /// The user and group id of the host that instances run under; `None` for that of the server, which is then no root.
     pub outer_id: Option<u32>,
+    /// What the first launch most likely is, so that it can be prepared.
+    pub first: Option<Launch>,
 }
 
 /// What is wanted of one instance.

@@ -39,6 +39,8 @@ const STATUS_BYTES_MAX: usize = 4096;
 /// Runs a launcher whose socket is its standard input; returns when the other side closes it.
 #[must_use]
 pub fn run() -> ExitCode {
+    // It was executed by a descriptor's number, which says nothing in a process list.
+    let _ = rustix::thread::set_name(c"vulcan-launcher");
     // The kernel reaps what we start: nobody here asks how it ended.
     sys::set_signal_ignored(libc::SIGCHLD, true);
     match serve(io::stdin().as_fd()) {
@@ -54,11 +56,12 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
         match request {
             Request::Setup(setup) => match prepare(&setup) {
                 Ok(state) => {
-                    prepared = Some(state);
                     let ready = Ready {
                         landlock_abi: landlock_abi(),
                     };
                     channel::send(socket, &Reply::Ready(ready), &[])?;
+                    spare = setup.first.and_then(|first| Spare::make(&state, first).ok());
+                    prepared = Some(state);
                 }
                 Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
             },

@@ -34,6 +34,7 @@ fn launcher() -> Launcher {
     let setup = Setup {
         readable: Vec::new(),
         outer_id: is_root.then_some(1_900_100_000),
+        first: None,
     };
     launcher.send_setup(setup).unwrap();
     wait_until_readable(&launcher);
@@ -145,6 +146,7 @@ fn a_folder_that_does_not_exist_is_no_hindrance() {
     let setup = Setup {
         readable: vec!["/nowhere/at/all".into()],
         outer_id: is_root.then_some(1_900_100_001),
+        first: None,
     };
     launcher.send_setup(setup).unwrap();
     wait_until_readable(&launcher);

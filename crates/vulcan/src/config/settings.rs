@@ -90,6 +90,7 @@ pub(crate) struct SandboxSettings {
     /// The first of the user ids for instances; 0 derives one from the data directory.
     pub(crate) outer_id_first: u32,
     pub(crate) slots_idle_max: usize,
+    pub(crate) slots_ready_min: usize,
     pub(crate) readable: Vec<PathBuf>,
     pub(crate) start_deadline: Duration,
     pub(crate) open_files_max: u64,
@@ -102,6 +103,7 @@ impl Default for SandboxSettings {
         Self {
             outer_id_first: 0,
             slots_idle_max: options.slots_idle_max,
+            slots_ready_min: options.slots_ready_min,
             readable: options.readable,
             start_deadline: options.start_deadline,
             open_files_max: options.open_files_max,
@@ -216,6 +218,7 @@ impl Config {
             },
             slots_max: slots.min(OUTER_IDS),
             slots_idle_max: self.sandbox.slots_idle_max,
+            slots_ready_min: self.sandbox.slots_ready_min,
             readable: self.sandbox.readable.clone(),
             start_deadline: self.sandbox.start_deadline,
             open_files_max: self.sandbox.open_files_max,
