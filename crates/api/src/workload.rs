@@ -259,7 +259,7 @@ pub struct Workload {
     pub usage: Option<Usage>,
     /// Where its instance came from.
     pub start: Option<StartKind>,
-    /// Milliseconds from acceptance until an instance was asked for.
+    /// Milliseconds that it waited: for a node, and on the way there and back.
     pub queued_ms: Option<f64>,
     /// Milliseconds until the instance answered; compiling is part of it.
     pub start_ms: Option<f64>,

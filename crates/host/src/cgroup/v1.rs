@@ -138,9 +138,13 @@ impl GroupFiles {
     }
 
     pub(super) fn remove(&self) -> io::Result<()> {
-        self.0
+        // All of them, whatever becomes of one.
+        let results: Vec<io::Result<()>> = self
+            .0
             .values()
-            .try_for_each(|folder| remove_with_processes(folder))
+            .map(|folder| remove_with_processes(folder))
+            .collect();
+        results.into_iter().collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a process gives up before it runs foreign code.
 
 mod filesystem;
+mod filter;
 mod limits;
 mod privileges;
 mod syscalls;

@@ -4,65 +4,44 @@
 //! program in a closed instance does not need: namespaces, mounts, tracing, keys, BPF, io_uring, userfaultfd, performance
 //! counters, other socket families, clocks, modules. What is not listed fails with EPERM, so that a program can say so.
 
-use std::{collections::BTreeMap, io};
+use std::io;
 
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter,
-};
+use seccompiler::apply_filter;
+
+use super::filter::{self, Check, Verdict};
 
 /// A compiled filter; compiled once, applied by every child.
 #[derive(Debug, Clone)]
-pub(crate) struct SyscallFilter {
-    allowed: BpfProgram,
-    absent: BpfProgram,
-}
+pub(crate) struct SyscallFilter(seccompiler::BpfProgram);
 
 /// Restricts this process and what it starts, for good. Needs no_new_privs.
 pub(crate) fn restrict_syscalls(filter: &SyscallFilter) -> io::Result<()> {
-    // The filter that was added last is asked first, and the first of two errnos wins: ENOSYS before EPERM.
-    apply_filter(&filter.allowed).map_err(io::Error::other)?;
-    apply_filter(&filter.absent).map_err(io::Error::other)
+    apply_filter(&filter.0).map_err(io::Error::other)
 }
 
 impl SyscallFilter {
     /// Compiles the list for this machine's architecture.
     pub(crate) fn compile() -> io::Result<Self> {
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
-        let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-            allowed_calls().map(|number| (number, Vec::new())).collect();
-        rules.extend(conditional_calls().map_err(io::Error::other)?);
-        let allowed = SeccompFilter::new(
-            rules,
-            SeccompAction::Errno(errno(libc::EPERM)),
-            SeccompAction::Allow,
-            arch,
-        );
-        // glibc falls back to clone, whose flags can be checked; clone3 hides its flags behind a pointer.
-        let absent = SeccompFilter::new(
-            BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-            SeccompAction::Allow,
-            SeccompAction::Errno(errno(libc::ENOSYS)),
-            arch,
-        );
-        let compile = |filter: Result<SeccompFilter, seccompiler::BackendError>| {
-            filter.and_then(BpfProgram::try_from).map_err(io::Error::other)
-        };
-        Ok(Self {
-            allowed: compile(allowed)?,
-            absent: compile(absent)?,
-        })
+        filter::compile(&rules()).map(Self)
     }
 }
 
-fn errno(number: i32) -> u32 {
-    number.unsigned_abs()
+/// Returns what happens to each call that is not simply refused.
+fn rules() -> Vec<(i64, Verdict)> {
+    let allowed = allowed_calls().map(|number| (number, Verdict::Allow));
+    let checked = conditional_calls()
+        .into_iter()
+        .map(|(number, check)| (number, Verdict::If(check)));
+    // glibc falls back to clone, whose flags can be checked; clone3 hides its flags behind a pointer.
+    let absent = [(libc::SYS_clone3, Verdict::Errno(libc::ENOSYS))];
+    allowed.chain(checked).chain(absent).collect()
 }
 
-type Rules = Vec<(i64, Vec<SeccompRule>)>;
+/// TIOCSTI and TIOCLINUX push characters into a terminal that may be shared (linux/ioctls.h).
+const PUSHING: [u32; 2] = [0x5412, 0x541c];
 
 /// Calls that are allowed with some arguments only.
-fn conditional_calls() -> Result<Rules, seccompiler::BackendError> {
+fn conditional_calls() -> [(i64, Check); 8] {
     const NEW_NAMESPACES: i32 = libc::CLONE_NEWNS
         | libc::CLONE_NEWUTS
         | libc::CLONE_NEWIPC
@@ -70,49 +49,70 @@ fn conditional_calls() -> Result<Rules, seccompiler::BackendError> {
         | libc::CLONE_NEWPID
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWCGROUP;
-    let dword = |index, op, value: u64| SeccompCondition::new(index, SeccompCmpArgLen::Dword, op, value);
-    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
-    let socket = families
-        .iter()
-        .map(|family| {
-            SeccompRule::new(vec![dword(
-                0,
-                SeccompCmpOp::Eq,
-                u64::from(family.unsigned_abs()),
-            )?])
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let personalities = [0_u64, 0xffff_ffff]
-        .into_iter()
-        .map(|persona| SeccompRule::new(vec![dword(0, SeccompCmpOp::Eq, persona)?]))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mask = u64::from(NEW_NAMESPACES.cast_unsigned());
-    let clone = vec![SeccompRule::new(vec![dword(
-        0,
-        SeccompCmpOp::MaskedEq(mask),
-        0,
-    )?])?];
-    // Both push characters into a terminal that may be shared.
-    let ioctl = vec![SeccompRule::new(vec![
-        dword(1, SeccompCmpOp::Ne, libc::TIOCSTI)?,
-        dword(1, SeccompCmpOp::Ne, libc::TIOCLINUX)?,
-    ])?];
-    // Of themselves only: the agent has the same user id.
-    let self_first = vec![SeccompRule::new(vec![dword(0, SeccompCmpOp::Eq, 0)?])?];
-    let self_second = vec![SeccompRule::new(vec![dword(1, SeccompCmpOp::Eq, 0)?])?];
-    Ok(vec![
-        (libc::SYS_prlimit64, self_first),
-        (libc::SYS_setpriority, self_second.clone()),
-        (libc::SYS_ioprio_set, self_second),
-        (libc::SYS_socket, socket),
+    const FAMILIES: &[u32] = &[
+        libc::AF_UNIX.cast_unsigned(),
+        libc::AF_INET.cast_unsigned(),
+        libc::AF_INET6.cast_unsigned(),
+    ];
+    [
+        // Of themselves only: the agent has the same user id.
+        (
+            libc::SYS_prlimit64,
+            Check::OneOf {
+                argument: 0,
+                values: &[0],
+            },
+        ),
+        (
+            libc::SYS_setpriority,
+            Check::OneOf {
+                argument: 1,
+                values: &[0],
+            },
+        ),
+        (
+            libc::SYS_ioprio_set,
+            Check::OneOf {
+                argument: 1,
+                values: &[0],
+            },
+        ),
+        (
+            libc::SYS_socket,
+            Check::OneOf {
+                argument: 0,
+                values: FAMILIES,
+            },
+        ),
         (
             libc::SYS_socketpair,
-            vec![SeccompRule::new(vec![dword(0, SeccompCmpOp::Eq, 1)?])?],
+            Check::OneOf {
+                argument: 0,
+                values: &FAMILIES[..1],
+            },
         ),
-        (libc::SYS_personality, personalities),
-        (libc::SYS_clone, clone),
-        (libc::SYS_ioctl, ioctl),
-    ])
+        (
+            libc::SYS_personality,
+            Check::OneOf {
+                argument: 0,
+                values: &[0, u32::MAX],
+            },
+        ),
+        (
+            libc::SYS_clone,
+            Check::NoneOfBits {
+                argument: 0,
+                bits: NEW_NAMESPACES.cast_unsigned(),
+            },
+        ),
+        (
+            libc::SYS_ioctl,
+            Check::NoneOf {
+                argument: 1,
+                values: &PUSHING,
+            },
+        ),
+    ]
 }
 
 macro_rules! calls {
@@ -185,9 +185,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_filter_compiles() {
-        let filter = SyscallFilter::compile().unwrap();
-        assert!(filter.allowed.len() > 200);
+    fn pushing_into_a_terminal_is_named_as_the_kernel_names_it() {
+        assert_eq!(PUSHING.map(libc::Ioctl::from), [libc::TIOCSTI, libc::TIOCLINUX]);
     }
 
     #[test]
