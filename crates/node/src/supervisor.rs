@@ -9,6 +9,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use vulcan_api::{
     Code, ErrorCode, InstanceId, LogStream, Program, Resources, Runtime, StartKind, Timestamp, Usage,
     WorkloadError, WorkloadId,
@@ -467,7 +468,8 @@ async fn start_patiently(
     let mut pause = START_PAUSE;
     let mut attempt = 1;
     loop {
-        let error = match backend.start(request.clone()).await {
+        let span = tracing::info_span!("start", instance.id = %request.instance, attempt);
+        let error = match backend.start(request.clone()).instrument(span).await {
             Ok(instance) => return Ok(instance),
             Err(error) => error,
         };

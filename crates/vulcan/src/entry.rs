@@ -8,7 +8,7 @@ use crate::{
     cli::{Cli, Command},
     commands,
     failure::{CommandResult, Exit, Failure},
-    logging,
+    logging::{self, Plan},
 };
 
 /// Runs the command that the process was started with.
@@ -34,11 +34,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> CommandResult {
-    logging::start(match &cli.command {
-        Command::Serve(_) => "info",
+    let plan = match &cli.command {
+        Command::Serve(_) => Plan {
+            default_filter: "info",
+            exports_spans: true,
+        },
         // The embedded platform's own remarks would mix with the program's.
-        _ => "off",
-    })?;
+        _ => Plan {
+            default_filter: "off",
+            exports_spans: false,
+        },
+    };
+    let _spans = logging::start(plan)?;
     let mut builder = match &cli.command {
         Command::Serve(_) | Command::Run(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),

@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod commands;
+mod dashboard;
 mod embedded;
 mod exits;
 mod interrupts;
 mod place;
 mod serve;
+mod traces;

@@ -196,6 +196,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(place: &Place) -> Self {
+        Self::start_with(place, &[]).await
+    }
+
+    /// Starts a server with more environment.
+    pub(crate) async fn start_with(place: &Place, variables: &[(&str, &str)]) -> Self {
         let data = place.path("data");
         let args = [
             "serve",
@@ -204,7 +209,11 @@ impl Server {
             "--data-dir",
             data.to_str().unwrap(),
         ];
-        let mut child = place.vulcan(&args).spawn().unwrap();
+        let mut child = place
+            .vulcan(&args)
+            .envs(variables.iter().copied())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut said = String::new();
         let url = loop {
