@@ -54,57 +54,17 @@ fn conditional_calls() -> [(i64, Check); 8] {
         libc::AF_INET.cast_unsigned(),
         libc::AF_INET6.cast_unsigned(),
     ];
+    let one_of = |argument, values| Check::OneOf { argument, values };
+    let bits = NEW_NAMESPACES.cast_unsigned();
     [
         // Of themselves only: the agent has the same user id.
-        (
-            libc::SYS_prlimit64,
-            Check::OneOf {
-                argument: 0,
-                values: &[0],
-            },
-        ),
-        (
-            libc::SYS_setpriority,
-            Check::OneOf {
-                argument: 1,
-                values: &[0],
-            },
-        ),
-        (
-            libc::SYS_ioprio_set,
-            Check::OneOf {
-                argument: 1,
-                values: &[0],
-            },
-        ),
-        (
-            libc::SYS_socket,
-            Check::OneOf {
-                argument: 0,
-                values: FAMILIES,
-            },
-        ),
-        (
-            libc::SYS_socketpair,
-            Check::OneOf {
-                argument: 0,
-                values: &FAMILIES[..1],
-            },
-        ),
-        (
-            libc::SYS_personality,
-            Check::OneOf {
-                argument: 0,
-                values: &[0, u32::MAX],
-            },
-        ),
-        (
-            libc::SYS_clone,
-            Check::NoneOfBits {
-                argument: 0,
-                bits: NEW_NAMESPACES.cast_unsigned(),
-            },
-        ),
+        (libc::SYS_prlimit64, one_of(0, &[0])),
+        (libc::SYS_setpriority, one_of(1, &[0])),
+        (libc::SYS_ioprio_set, one_of(1, &[0])),
+        (libc::SYS_socket, one_of(0, FAMILIES)),
+        (libc::SYS_socketpair, one_of(0, &FAMILIES[..1])),
+        (libc::SYS_personality, one_of(0, &[0, u32::MAX])),
+        (libc::SYS_clone, Check::NoneOfBits { argument: 0, bits }),
         (
             libc::SYS_ioctl,
             Check::NoneOf {
