@@ -11,7 +11,7 @@ use vulcan_backend::{
     BackendError, Exec, ExecRequest, ExitStatus, Exited, Files, GuestClient, Instance, Invocation, LogSink,
     Outcome,
 };
-use vulcan_host::launcher::Launched;
+use vulcan_host::{launcher::Launched, process::cpu_time_of};
 
 use crate::{pool::Lease, watch};
 
@@ -129,6 +129,14 @@ impl SandboxInstance {
         WorkloadError::new(ErrorCode::OutOfMemory, message)
     }
 
+    /// Returns the processor time of the agent, which waits for every program; for want of a cgroup.
+    fn cpu_time_of_agent(&self) -> Duration {
+        u32::try_from(self.pid)
+            .ok()
+            .and_then(cpu_time_of)
+            .unwrap_or_default()
+    }
+
     /// Reads what was used while the processes may still live.
     fn measure(&self, lease: &Lease) -> Result<Usage, BackendError> {
         let usage = lease.usage().map_err(|error| BackendError::Lost {
@@ -142,25 +150,11 @@ impl SandboxInstance {
                     .map(|bytes| bytes as f64 / f64::from(1 << 20)),
             },
             None => Usage {
-                cpu_ms: cpu_ms_of_process(self.pid).unwrap_or(0.0),
+                cpu_ms: self.cpu_time_of_agent().as_secs_f64() * 1e3,
                 mem_peak_mb: None,
             },
         })
     }
-}
-
-/// Returns the processor time of a process and of all children that it has waited for (man 5 proc_pid_stat).
-fn cpu_ms_of_process(pid: i32) -> Option<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    // utime, stime, cutime, cstime: fields 14 to 17, and the first after the name is field 3.
-    let ticks: u64 = after_name
-        .split(' ')
-        .skip(11)
-        .take(4)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    Some(ticks as f64 * 1e3 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 #[async_trait]

@@ -10,6 +10,7 @@ use tokio::io::unix::AsyncFd;
 use vulcan_host::{
     cgroup::{Group, GroupUsage, Limits, Tree},
     launcher::{Launch, LaunchError, Launched, Launcher, Ready, Setup},
+    process::parent_of,
 };
 
 use crate::watch;
@@ -138,11 +139,4 @@ async fn answer<T>(
             None => guard.clear_ready(),
         }
     }
-}
-
-/// Returns a process's parent (man 5 proc_pid_stat).
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    after_name.split(' ').nth(1)?.parse().ok()
 }

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod launcher;
 pub mod memfd;
+pub mod process;
 mod restrict;
 mod sys;
 
