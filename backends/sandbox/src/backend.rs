@@ -96,7 +96,9 @@ impl Sandbox {
                 .map_err(start_failed)
         };
         let (launched, client) =
-            tokio::try_join!(launching, GuestClient::connect(ours, self.options.start_deadline))?;
+            tokio::join!(launching, GuestClient::connect(ours, self.options.start_deadline));
+        // Both end when one fails, and the launcher is the one that knows why.
+        let (launched, client) = (launched?, client?);
         SandboxInstance::new(client, launched, lease, resources)
             .map_err(|error| failed("watch the instance", error))
     }

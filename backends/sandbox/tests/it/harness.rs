@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -127,16 +126,9 @@ impl Harness for SandboxHarness {
                 },
             ),
             broken(
-                "there is no time",
+                "the agent may not open its channel",
                 Options {
-                    start_deadline: Duration::ZERO,
-                    ..self.options()
-                },
-            ),
-            broken(
-                "there is hardly any time",
-                Options {
-                    start_deadline: Duration::from_millis(2),
+                    open_files_max: 1,
                     ..self.options()
                 },
             ),
