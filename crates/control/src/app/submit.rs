@@ -96,6 +96,7 @@ impl Service {
         });
         let is_idempotent = prepared.spec.idempotent;
         let (program, record) = record(prepared, WorkloadId::generate(now, self.random()), now);
+        tracing::Span::current().record("workload.id", tracing::field::display(&record.id));
         drop(body_share);
         let share = self.budget.take(program.code.bytes().len() + program.input.len());
         let share = share.ok_or_else(|| {

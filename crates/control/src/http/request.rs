@@ -59,7 +59,14 @@ pub(super) async fn wrap(State(requests): State<Arc<Requests>>, request: Request
     let method = method_label(request.method());
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-    let span = tracing::info_span!("request", request.id = id.as_str(), method, route);
+    let unknown = tracing::field::Empty;
+    let span = tracing::info_span!(
+        "request",
+        request.id = id.as_str(),
+        method,
+        route,
+        workload.id = unknown
+    );
     let response = answer(&requests.public_hosts, request, next)
         .instrument(span)
         .await;
