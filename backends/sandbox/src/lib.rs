@@ -1,23 +1,12 @@
 //! The `sandbox` class: native namespaces, a read-only view of the host, Landlock, seccomp, a cgroup.
 //!
-//! ```text
-//! Sandbox ── Pool of slots ── Slot = launcher process + cgroup + user id      (outlives instances)
-//!    │
-//!    └─ start: lease a slot ─▶ set its limits ─▶ launch ─▶ handshake ─▶ SandboxInstance
-//!                                                             stop: kill PID 1 ─▶ give the slot back, or throw it away
-//! ```
-//!
-//! Owns slots and instances. The mechanism is in `vulcan-host`, the conversation with the guest in `vulcan-backend`.
-//! Refuses to know workloads, nodes, and how code reaches it.
+//! Owns what is special about the class: the guest agent as the first process, commands and files, and which interpreters the
+//! host has. Slots and instances are in `vulcan-slots`, the mechanism in `vulcan-host`, the conversation with the guest in
+//! `vulcan-backend`. Refuses to know workloads, nodes, and how code reaches it.
 
 mod backend;
-mod instance;
 mod options;
-mod pool;
-mod probe;
 mod runtimes;
-mod slot;
-mod watch;
 
 pub use backend::Sandbox;
 pub use options::Options;

@@ -60,6 +60,27 @@ pub struct BackendInfo {
     pub runtimes: Vec<RuntimeInfo>,
     /// What its instances can do beside running code: `exec`, `files`, `pause`, `snapshot`.
     pub abilities: Vec<String>,
+    /// What is kept ready; one entry per runtime and size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolInfo>,
+}
+
+/// Instances of one backend, runtime and size that are kept ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PoolInfo {
+    /// What they are ready for.
+    pub runtime: Runtime,
+    /// Their memory limit in MiB.
+    pub mem_mb: u32,
+    /// Started ahead, never ran code.
+    pub blank: u32,
+    /// How many of those there are to be.
+    pub blank_wanted: u32,
+    /// Loaded with somebody's code, waiting for its next call.
+    pub warm: u32,
+    /// Why none can be started ahead for now, and until when it is not tried again; `None` while all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing: Option<String>,
 }
 
 /// All backends of all nodes.

@@ -16,7 +16,8 @@ mod workload;
 
 pub use ids::{IdError, InstanceId, NodeName, WorkloadId};
 pub use inventory::{
-    BackendInfo, BackendList, NodeCapacity, NodeInfo, NodeList, Readiness, RuntimeInfo, Stats, StatusCounts,
+    BackendInfo, BackendList, NodeCapacity, NodeInfo, NodeList, PoolInfo, Readiness, RuntimeInfo, Stats,
+    StatusCounts,
 };
 pub use isolation::{Isolation, IsolationClass};
 pub use log::{LogLine, LogStream};
@@ -26,6 +27,6 @@ pub use resources::{ResourceLimits, Resources, ResourcesRequest};
 pub use runtime::Runtime;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 pub use workload::{
-    ErrorCode, Network, StartKind, Status, Usage, Workload, WorkloadAccepted, WorkloadError, WorkloadList,
-    WorkloadSpec,
+    ErrorCode, Network, Reuse, StartKind, Status, Usage, Workload, WorkloadAccepted, WorkloadError,
+    WorkloadList, WorkloadSpec,
 };

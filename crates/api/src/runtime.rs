@@ -23,17 +23,20 @@ pub enum Runtime {
     Go,
     /// A static executable in an archive.
     Binary,
+    /// A WebAssembly module or component, binary or as text.
+    Wasm,
 }
 
 impl Runtime {
     /// All runtimes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Python,
         Self::Node,
         Self::Typescript,
         Self::Bash,
         Self::Go,
         Self::Binary,
+        Self::Wasm,
     ];
 
     /// Returns the name on the wire.
@@ -46,6 +49,7 @@ impl Runtime {
             Self::Bash => "bash",
             Self::Go => "go",
             Self::Binary => "binary",
+            Self::Wasm => "wasm",
         }
     }
 
@@ -59,6 +63,7 @@ impl Runtime {
             Self::Bash => Some("main.sh"),
             Self::Go => Some("main.go"),
             Self::Binary => None,
+            Self::Wasm => Some("main.wasm"),
         }
     }
 
@@ -71,6 +76,7 @@ impl Runtime {
             "ts" | "mts" | "cts" => Some(Self::Typescript),
             "sh" | "bash" => Some(Self::Bash),
             "go" => Some(Self::Go),
+            "wasm" | "wat" => Some(Self::Wasm),
             _ => None,
         }
     }

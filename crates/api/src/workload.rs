@@ -20,6 +20,67 @@ pub enum Network {
     Egress,
 }
 
+/// Which instances may serve a workload.
+///
+/// Whatever is chosen, an instance that ran one project's code never runs another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// A fresh one, started ahead of time where there is one; it is thrown away afterwards.
+    #[default]
+    None,
+    /// A fresh one that is started for this workload, even where one was started ahead.
+    Cold,
+    /// A copy of a process that has loaded the same code for the same project: nothing of one call is seen by the next,
+    /// files excepted. Only for programs with a handler.
+    Forked,
+    /// One that has loaded the same code for the same project, and is kept afterwards: what the code keeps in memory and in
+    /// files is there at the next call. Only for programs with a handler.
+    Warm,
+}
+
+impl Reuse {
+    /// All values.
+    pub const ALL: [Self; 4] = [Self::None, Self::Cold, Self::Forked, Self::Warm];
+
+    /// Returns the name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Cold => "cold",
+            Self::Forked => "forked",
+            Self::Warm => "warm",
+        }
+    }
+
+    /// Returns whether this is what a request gets that says nothing.
+    #[must_use]
+    pub const fn is_default(&self) -> bool {
+        matches!(self, Self::None)
+    }
+}
+
+impl fmt::Display for Reuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Reuse {
+    type Err = String;
+
+    fn from_str(value: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|reuse| reuse.as_str() == value)
+            .ok_or_else(|| {
+                let names: Vec<&str> = Self::ALL.into_iter().map(Self::as_str).collect();
+                format!("unknown reuse '{value}': use one of {}", names.join(", "))
+            })
+    }
+}
+
 /// A request to run code once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +90,7 @@ pub struct WorkloadSpec {
     /// The class of isolation; `auto` when left out.
     #[serde(default)]
     pub isolation: Isolation,
-    /// The source text of a single file; exactly one of `code` and `code_archive` is needed.
+    /// The source text of a single file, or a WebAssembly module as text or in base64; exactly one of `code` and `code_archive` is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// A tar.gz archive in base64; needs `entrypoint`.
@@ -53,6 +114,9 @@ pub struct WorkloadSpec {
     /// What the program may reach over the network.
     #[serde(default)]
     pub network: Network,
+    /// Which instances may serve it; a fresh one when left out.
+    #[serde(default, skip_serializing_if = "Reuse::is_default")]
+    pub reuse: Reuse,
     /// The caller's own marks: at most 32, kept with the record.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -139,6 +203,8 @@ impl FromStr for Status {
 pub enum StartKind {
     /// It had run the same code before.
     Warm,
+    /// It was copied from a process that had loaded the same code.
+    Forked,
     /// It was started ahead of time and had never run code.
     Pooled,
     /// It was restored from a snapshot.
@@ -153,6 +219,7 @@ impl StartKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Warm => "warm",
+            Self::Forked => "forked",
             Self::Pooled => "pooled",
             Self::Restored => "restored",
             Self::Cold => "cold",
@@ -257,6 +324,9 @@ pub struct Workload {
     pub network: Network,
     /// What it used.
     pub usage: Option<Usage>,
+    /// Which instances were allowed to serve it.
+    #[serde(default, skip_serializing_if = "Reuse::is_default")]
+    pub reuse: Reuse,
     /// Where its instance came from.
     pub start: Option<StartKind>,
     /// Milliseconds that it waited: for a node, and on the way there and back.

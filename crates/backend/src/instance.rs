@@ -1,14 +1,14 @@
 //! The plain data that goes into a backend and comes out of it.
 
-use std::time::Duration;
+use std::{num::NonZeroU16, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use vulcan_api::{
-    InstanceId, IsolationClass, LogStream, Network, Program, Resources, WorkloadError, WorkloadId,
+    InstanceId, IsolationClass, LogStream, Network, Program, Resources, Runtime, WorkloadError, WorkloadId,
 };
-use vulcan_guest_protocol::ExitStatus;
+use vulcan_guest_protocol::{ExitStatus, InvokeMode};
 
 use crate::BackendError;
 
@@ -21,6 +21,8 @@ pub struct StartRequest {
     pub resources: Resources,
     /// What it may reach.
     pub network: Network,
+    /// The runtime whose interpreter is to run already when the start is over; `None` when the first program starts its own.
+    pub prepare: Option<Runtime>,
 }
 
 impl StartRequest {
@@ -51,8 +53,9 @@ pub struct Invocation {
     pub timeout: Duration,
     /// A larger output is an error of the workload.
     pub output_bytes_max: usize,
-    /// Whether the instance is over with this program: all else in it is killed when the program ends.
-    pub one_shot: bool,
+    /// What becomes of the instance and of what is loaded in it. Calls that find something loaded
+    /// ([`Outcome::reusable`]) must be of the same program, its input excepted, and of the same mode.
+    pub mode: InvokeMode,
 }
 
 /// A piece of a program's output as it arrived, cut anywhere.
@@ -80,6 +83,9 @@ pub struct Outcome {
     pub error: Option<WorkloadError>,
     /// How long the runtime took from the invocation until the program ran.
     pub prepared_in: Duration,
+    /// How many calls at once the loaded handler takes from now on; `None` when nothing is loaded and the instance cannot
+    /// serve a warm or forked call again.
+    pub reusable: Option<NonZeroU16>,
 }
 
 /// How an instance ended.

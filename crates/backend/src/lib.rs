@@ -16,5 +16,5 @@ pub use capture::{StdoutCapture, exit_error};
 pub use error::{BackendError, Disposition};
 pub use guest::{AGENT, GuestClient};
 pub use instance::{Exited, Invocation, LogChunk, LogSink, Outcome, StartRequest, Swept};
-pub use traits::{Ability, Backend, Capabilities, Exec, ExecRequest, Files, Instance, Probe};
-pub use vulcan_guest_protocol::ExitStatus;
+pub use traits::{Ability, Backend, Capabilities, Exec, ExecRequest, Files, Instance, Probe, Readying};
+pub use vulcan_guest_protocol::{ExitStatus, InvokeMode};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use vulcan_api::{InstanceId, IsolationClass, Readiness, RuntimeInfo, Usage};
+use vulcan_api::{InstanceId, IsolationClass, Readiness, Runtime, RuntimeInfo, Usage};
 use vulcan_guest_protocol::ExitStatus;
 
 use crate::{BackendError, Exited, Invocation, LogSink, Outcome, StartRequest, Swept};
@@ -36,6 +36,32 @@ pub struct Capabilities {
     pub isolation: IsolationClass,
     /// What its instances can do; the accessors of [`Instance`] agree with it.
     pub abilities: Vec<Ability>,
+    /// What can be done ahead for which runtime; one that is not named can only be started cold.
+    pub readying: Vec<Readying>,
+    /// Whether instances outlive the process that started them, so that they are noted on disk to be adopted.
+    pub outlives_server: bool,
+}
+
+impl Capabilities {
+    /// Returns what can be done ahead for a runtime.
+    #[must_use]
+    pub fn readying(&self, runtime: Runtime) -> Option<&Readying> {
+        self.readying.iter().find(|readying| readying.runtime == runtime)
+    }
+}
+
+/// What can be done ahead of a workload of one runtime.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readying {
+    /// Which one.
+    pub runtime: Runtime,
+    /// The runtime that a blank instance is prepared for, so that it can take this one's code; runtimes that name the same
+    /// one share a pool. `None` where nothing is gained by starting ahead.
+    pub blank: Option<Runtime>,
+    /// Whether a loaded handler can be called again.
+    pub warm: bool,
+    /// Whether a loaded handler can be called in a fork.
+    pub forked: bool,
 }
 
 /// What a backend can do on this host, now.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::sync::mpsc;
 use vulcan_api::{
-    BackendInfo, IsolationClass, LogLine, Network, NodeInfo, Program, Resources, StartKind, Status,
+    BackendInfo, IsolationClass, LogLine, Network, NodeInfo, Program, Resources, Reuse, StartKind, Status,
     Timestamp, Usage, WorkloadError, WorkloadId,
 };
 
@@ -50,6 +50,10 @@ pub struct Assignment {
     pub resources: Resources,
     /// What it may reach.
     pub network: Network,
+    /// Whose it is: an instance that ran one owner's code never runs another's.
+    pub owner: String,
+    /// Which instances may serve it.
+    pub reuse: Reuse,
     /// A larger output ends the workload as failed.
     pub output_bytes_max: usize,
     /// What a log may hold; what comes after it is dropped, and the log says so.

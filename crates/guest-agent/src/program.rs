@@ -249,6 +249,7 @@ impl Program {
         let is_over = now.duration_since(ended_at) >= LINGER;
         let is_done = self.pipes.is_empty() || (is_over && self.pipes.iter().all(|pipe| pipe.owed == 0));
         is_done.then(|| Exited {
+            reusable: 0,
             status,
             mode: self.mode(),
             error: self.report.error(),

@@ -1,6 +1,8 @@
 //! What the host asks: every frame of it, and what it brings about.
 
-use vulcan_guest_protocol::{Exec, GuestFrame, HostFrame, Invoke, Refusal, RefusalCode, Welcome, negotiate};
+use vulcan_guest_protocol::{
+    Exec, GuestFrame, HostFrame, Invoke, InvokeMode, Refusal, RefusalCode, Welcome, negotiate,
+};
 
 use crate::{
     agent::{Agent, Channel},
@@ -37,6 +39,7 @@ impl Agent {
                 self.signal(number, request.signal);
                 Ok(())
             }
+            HostFrame::Prepare(_) => Err(refusal::invalid("this guest prepares no interpreter")),
             HostFrame::Invoke(_) | HostFrame::Exec(_) | HostFrame::ReadFile(_) | HostFrame::WriteFile(_) => {
                 return self.open(number, frame);
             }
@@ -73,6 +76,7 @@ impl Agent {
             | HostFrame::Data(_)
             | HostFrame::DataEnd
             | HostFrame::Signal(_)
+            | HostFrame::Prepare(_)
             | HostFrame::Shutdown => return Ok(Ok(())),
         };
         match channel {
@@ -132,7 +136,7 @@ impl Agent {
         let terms = Terms {
             input_bytes: Some(invoke.input_bytes),
             output_bytes_max: invoke.output_bytes_max,
-            at_end: if invoke.one_shot {
+            at_end: if invoke.mode == InvokeMode::Once {
                 AtEnd::KillAll
             } else {
                 AtEnd::KillGroup

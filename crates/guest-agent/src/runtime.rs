@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use vulcan_guest_protocol::{CodeForm, GuestRuntime, Invoke, Refusal};
+use vulcan_guest_protocol::{CodeForm, GuestRuntime, Invoke, InvokeMode, Refusal};
 
 use crate::{
     paths,
@@ -45,7 +45,7 @@ pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refus
     let mut cwd = places.work.clone();
     let mut env = process::environment(places, invoke.env.clone());
     let mut argv = match invoke.runtime {
-        GuestRuntime::Python => python(&file, context, invoke.one_shot)?,
+        GuestRuntime::Python => python(&file, context, invoke.mode == InvokeMode::Once)?,
         GuestRuntime::Node => node(&file, places, context, "javascript")?,
         GuestRuntime::Typescript => node(&file, places, context, "typescript")?,
         GuestRuntime::Bash => vec![interpreter("bash", "bash", &["/bin/bash"])?, file],
@@ -153,7 +153,7 @@ fn go(invoke: &Invoke, entrypoint: &Path, places: &Places) -> Result<(Vec<String
         .to_vec();
     let folder = entrypoint.parent().unwrap_or(&places.work).to_owned();
     match invoke.code_form {
-        CodeForm::File => argv.push(text(entrypoint)?),
+        CodeForm::File | CodeForm::Loaded => argv.push(text(entrypoint)?),
         CodeForm::Archive => {
             let is_module = folder
                 .ancestors()

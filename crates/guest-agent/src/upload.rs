@@ -38,6 +38,7 @@ impl Upload {
             return Err(refusal::invalid("the entrypoint is empty"));
         };
         let target = match invoke.code_form {
+            CodeForm::Loaded => return Err(refusal::invalid("nothing is loaded")),
             CodeForm::Archive => Target::Archive(Vec::new()),
             CodeForm::File => paths::open_root(&places.work)
                 .and_then(|root| paths::make_folders(&root, folders))

@@ -202,6 +202,7 @@ impl Direction for HostFrame {
             Self::DataEnd => put(7, channel, &[], bytes),
             Self::Signal(signal) => put_json(8, channel, signal, bytes),
             Self::Shutdown => put(9, channel, &[], bytes),
+            Self::Prepare(prepare) => put_json(10, channel, prepare, bytes),
         }
     }
 
@@ -216,6 +217,7 @@ impl Direction for HostFrame {
             7 => Ok(Self::DataEnd),
             8 => json(kind, payload).map(Self::Signal),
             9 => Ok(Self::Shutdown),
+            10 => json(kind, payload).map(Self::Prepare),
             _ => Err(ProtocolError::UnknownKind { kind }),
         }
     }

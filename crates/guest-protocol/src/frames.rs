@@ -30,6 +30,8 @@ pub enum HostFrame {
     Signal(SignalRequest),
     /// Ends every process and then the guest, on channel 0.
     Shutdown,
+    /// Starts an interpreter ahead of the code; answered by `Done` when it is ready, or `Refused`.
+    Prepare(Prepare),
 }
 
 /// What the guest sends.
@@ -95,6 +97,28 @@ pub enum GuestRuntime {
     GoBuild,
 }
 
+/// Starts an interpreter ahead of the code, to be taken by the next `Invoke` of the same runtime. At most one at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepare {
+    /// Which one.
+    pub runtime: GuestRuntime,
+}
+
+/// What becomes of the guest, and of the program's process, with the end of an invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InvokeMode {
+    /// The guest is over with this program: everything else in it is killed when the program ends.
+    Once,
+    /// The guest stays, for programs that are processes of their own.
+    Beside,
+    /// The process stays with its handler loaded, and serves later calls with [`CodeForm::Loaded`].
+    Warm,
+    /// The same, and every call is served by a fork of it.
+    Forked,
+}
+
 /// How the code's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -103,6 +127,9 @@ pub enum CodeForm {
     File,
     /// They are a tar.gz archive that holds the entrypoint.
     Archive,
+    /// There are none: the handler that an earlier call loaded is called again. Only the workload, the input, the limits and
+    /// the timeout of the request count.
+    Loaded,
 }
 
 /// Runs code in `/work`.
@@ -129,8 +156,8 @@ pub struct Invoke {
     pub output_bytes_max: u64,
     /// Milliseconds that the host will wait, for the handler's context.
     pub timeout_ms: u64,
-    /// Whether the guest is over with this program: everything else in it is killed when the program ends.
-    pub one_shot: bool,
+    /// What becomes of the guest, and of the program's process, afterwards.
+    pub mode: InvokeMode,
 }
 
 /// Runs a command.
@@ -228,6 +255,9 @@ pub struct Exited {
     pub mode: ProgramMode,
     /// What the shim says of a failure.
     pub error: Option<GuestError>,
+    /// How many calls at once the loaded handler takes from now on; 0 when nothing is loaded.
+    #[serde(default)]
+    pub reusable: u16,
 }
 
 /// Why a request was refused.

@@ -5,10 +5,10 @@
 
 use crate::{Hello, ProtocolError};
 
-/// The oldest generation that is still spoken.
-pub const GENERATION_MIN: u16 = 1;
+/// The oldest generation that is still spoken. Nothing that spoke the first one outlived its server.
+pub const GENERATION_MIN: u16 = 2;
 /// The newest generation.
-pub const GENERATION_MAX: u16 = 1;
+pub const GENERATION_MAX: u16 = 2;
 
 /// Returns the newest generation that both sides speak.
 ///

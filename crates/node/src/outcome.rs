@@ -128,6 +128,7 @@ mod tests {
             output: None,
             error: Some(WorkloadError::new(ErrorCode::OutOfMemory, "too much")),
             prepared_in: Duration::ZERO,
+            reusable: None,
         };
         let conclusion = conclude(Verdict::Finished, Some(outcome), None, 1.0);
         assert_eq!(
@@ -143,6 +144,7 @@ mod tests {
             output: None,
             error: None,
             prepared_in: Duration::ZERO,
+            reusable: None,
         };
         let conclusion = conclude(Verdict::Stopped(StopReason::Killed), Some(outcome), None, 1.0);
         assert_eq!(conclusion.status, Status::Killed);

@@ -70,6 +70,7 @@ async fn info(node: &Node, backend: &dyn Backend) -> BackendInfo {
         .unwrap_or_else(|_| silent());
     let capabilities = backend.capabilities();
     BackendInfo {
+        pools: Vec::new(),
         isolation: capabilities.isolation,
         node: node.name.clone(),
         readiness: probe.readiness,

@@ -15,7 +15,8 @@ use vulcan_api::{
     WorkloadError, WorkloadId,
 };
 use vulcan_backend::{
-    Backend, BackendError, Disposition, Instance, Invocation, LogChunk, LogSink, Outcome, StartRequest,
+    Backend, BackendError, Disposition, Instance, Invocation, InvokeMode, LogChunk, LogSink, Outcome,
+    StartRequest,
 };
 use vulcan_bus::{Assignment, StopReason, WorkloadEnd, WorkloadReport, WorkloadState};
 
@@ -114,6 +115,7 @@ impl Supervisor {
             },
             resources: assignment.resources,
             request: StartRequest {
+                prepare: None,
                 instance: InstanceId::generate(started_at, host::random()),
                 resources: assignment.resources,
                 network: assignment.network,
@@ -278,7 +280,7 @@ impl Supervisor {
             program,
             timeout: limit,
             output_bytes_max: self.output_bytes_max,
-            one_shot: true,
+            mode: InvokeMode::Once,
         };
         let sink = self.log.sink.clone();
         let handed_over = Instant::now();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use vulcan_api::{Isolation, IsolationClass, Network, Runtime, Status, WorkloadId};
+use vulcan_api::{Isolation, IsolationClass, Network, Reuse, Runtime, Status, WorkloadId};
 use vulcan_client::Endpoint;
 
 use crate::{failure::EXIT_CODES, units};
@@ -123,6 +123,9 @@ pub(crate) struct RunArgs {
     /// Print the id at once and do not wait
     #[arg(long = "async")]
     pub(crate) is_async: bool,
+    /// Which instances may serve it: none (a fresh one), cold, forked or warm
+    #[arg(long, value_name = "WHICH", default_value_t = Reuse::None)]
+    pub(crate) reuse: Reuse,
     /// It may run again from its start when the server is restarted
     #[arg(long)]
     pub(crate) idempotent: bool,

@@ -50,6 +50,7 @@ struct Source {
 pub(crate) fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
     let source = source(args)?;
     let spec = WorkloadSpec {
+        reuse: args.reuse,
         runtime: source.runtime,
         isolation: args.isolation,
         code: source.code,

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use vulcan_api::{
     Clock as _, Code, InstanceId, Network, Program, Readiness, Resources, Runtime, SystemClock, WorkloadId,
 };
-use vulcan_backend::{Backend, Instance, Invocation, LogChunk, Outcome, StartRequest};
+use vulcan_backend::{Backend, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest};
 use vulcan_backend_sandbox::{Options, Sandbox};
 
 use crate::harness::{SandboxHarness, folders_starting_with};
@@ -15,6 +15,7 @@ use crate::harness::{SandboxHarness, folders_starting_with};
 async fn start(sandbox: &Sandbox) -> Arc<dyn Instance> {
     let instance = InstanceId::generate(SystemClock.now(), 1);
     let request = StartRequest {
+        prepare: None,
         instance,
         resources: Resources::default(),
         network: Network::None,
@@ -37,7 +38,7 @@ fn invocation(runtime: Runtime, name: &str, code: &[u8]) -> Invocation {
         },
         timeout: Duration::from_secs(60),
         output_bytes_max: 1 << 20,
-        one_shot: true,
+        mode: InvokeMode::Once,
     }
 }
 
@@ -117,6 +118,7 @@ async fn go_compiles_in_one_sandbox_and_runs_in_another() {
     };
     let compiler = sandbox
         .start(StartRequest {
+            prepare: None,
             instance,
             resources,
             network: Network::None,
@@ -124,7 +126,7 @@ async fn go_compiles_in_one_sandbox_and_runs_in_another() {
         .await
         .unwrap();
     let build = Invocation {
-        one_shot: false,
+        mode: InvokeMode::Beside,
         ..invocation(Runtime::Go, "main.go", code.as_bytes())
     };
     let (built, text) = run(&*compiler, build).await;

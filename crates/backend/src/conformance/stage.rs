@@ -14,7 +14,9 @@ use std::{
 use tokio::{sync::OnceCell, time::timeout};
 use vulcan_api::{Clock, InstanceId, Network, Program, Readiness, Resources, SystemClock, WorkloadId};
 
-use crate::{Ability, Backend, Exec, ExecRequest, Files, Instance, Invocation, LogSink, StartRequest};
+use crate::{
+    Ability, Backend, Exec, ExecRequest, Files, Instance, Invocation, InvokeMode, LogSink, StartRequest,
+};
 
 use super::{
     Act, Ended, Harness, Running,
@@ -353,6 +355,7 @@ async fn invoke(
 /// Makes a request for an instance that nobody else has.
 pub(super) fn request(resources: Resources) -> StartRequest {
     StartRequest {
+        prepare: None,
         instance: InstanceId::generate(SystemClock.now(), random()),
         resources,
         network: Network::None,
@@ -366,7 +369,7 @@ pub(super) fn invocation(program: Program) -> Invocation {
         program,
         timeout: DEADLINE,
         output_bytes_max: OUTPUT_BYTES_MAX,
-        one_shot: true,
+        mode: InvokeMode::Once,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What became of a program, out of what the guest said. Pure.
 
+use std::num::NonZeroU16;
+
 use serde_json::Value;
 use tokio::time::Instant;
 use vulcan_api::{ErrorCode, Runtime, WorkloadError};
@@ -36,6 +38,8 @@ pub(super) struct Ended {
     pub(super) stdout: Option<StdoutCapture>,
     pub(super) stderr_tail: Vec<u8>,
     pub(super) started_at: Instant,
+    /// How many calls at once what is loaded takes.
+    pub(super) reusable: u16,
 }
 
 /// Judges a program that ran.
@@ -59,6 +63,7 @@ pub(super) fn of_program(ended: Ended, invocation: &Invocation, begun: Instant) 
         (Err(_), Some(failure)) => (None, Some(failure)),
     };
     Outcome {
+        reusable: NonZeroU16::new(ended.reusable),
         status,
         output,
         error,
@@ -80,6 +85,7 @@ pub(super) fn of_refusal(
         }),
         RefusalCode::Busy => Err(BackendError::Refused { code, message }),
         RefusalCode::Invalid | RefusalCode::TooLarge | RefusalCode::Io => Ok(Outcome {
+            reusable: None,
             status: ExitStatus::Code(CANNOT_EXECUTE),
             output: None,
             error: Some(WorkloadError::new(ErrorCode::Exception, message)),

@@ -167,6 +167,7 @@ impl Run {
             status: exited.status,
             mode: exited.mode,
             error: exited.error,
+            reusable: exited.reusable,
             output: std::mem::take(&mut self.output),
             stdout: self.stdout.take(),
             stderr_tail: std::mem::take(&mut self.stderr_tail),

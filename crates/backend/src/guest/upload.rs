@@ -40,7 +40,7 @@ pub(super) fn invoke(channel: u32, invocation: &Invocation) -> Result<Message, P
         env: program.env.clone(),
         output_bytes_max: invocation.output_bytes_max as u64,
         timeout_ms: u64::try_from(invocation.timeout.as_millis()).unwrap_or(u64::MAX),
-        one_shot: invocation.one_shot,
+        mode: invocation.mode,
     });
     let mut parts = Parts::new(channel);
     parts.frame(&request)?;
@@ -92,7 +92,7 @@ const fn guest_runtime(runtime: Runtime) -> GuestRuntime {
         Runtime::Typescript => GuestRuntime::Typescript,
         Runtime::Bash => GuestRuntime::Bash,
         Runtime::Go => GuestRuntime::GoBuild,
-        Runtime::Binary => GuestRuntime::Binary,
+        Runtime::Binary | Runtime::Wasm => GuestRuntime::Binary,
     }
 }
 

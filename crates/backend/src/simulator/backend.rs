@@ -61,6 +61,8 @@ impl Simulator {
     pub fn with_class(isolation: IsolationClass) -> Self {
         Self {
             capabilities: Capabilities {
+                readying: Vec::new(),
+                outlives_server: false,
                 isolation,
                 abilities: vec![Ability::Exec, Ability::Files],
             },

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vulcan_api::{InstanceId, Resources, Runtime, Usage};
-use vulcan_guest_protocol::{ExitStatus, RefusalCode};
+use vulcan_guest_protocol::{ExitStatus, InvokeMode, RefusalCode};
 
 use super::{
     backend::{Shared, locked},
@@ -168,7 +168,7 @@ impl Instance for SimulatedInstance {
                     args: program.args,
                     env: program.env,
                     output_bytes_max: invocation.output_bytes_max,
-                    one_shot: invocation.one_shot,
+                    one_shot: invocation.mode == InvokeMode::Once,
                 },
                 logs,
             )

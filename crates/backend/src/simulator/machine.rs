@@ -69,6 +69,7 @@ impl<'a> Machine<'a> {
         };
         let output = self.output.or_else(|| serde_json::from_slice(&self.stdout).ok());
         Ok(Outcome {
+            reusable: None,
             status,
             output,
             error,

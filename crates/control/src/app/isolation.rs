@@ -202,6 +202,7 @@ fn is_offered(class: IsolationClass, runtime: Runtime, backends: &[&BackendInfo]
 const fn preferred(runtime: Runtime) -> IsolationClass {
     match runtime {
         Runtime::Node | Runtime::Typescript => IsolationClass::Isolate,
+        Runtime::Wasm => IsolationClass::Wasm,
         Runtime::Python | Runtime::Bash | Runtime::Go | Runtime::Binary => IsolationClass::Microvm,
     }
 }
@@ -210,11 +211,11 @@ const fn preferred(runtime: Runtime) -> IsolationClass {
 const fn can_run(class: IsolationClass, runtime: Runtime) -> bool {
     match class {
         IsolationClass::Isolate => matches!(runtime, Runtime::Node | Runtime::Typescript),
-        IsolationClass::Wasm => false,
+        IsolationClass::Wasm => matches!(runtime, Runtime::Wasm),
         IsolationClass::Sandbox
         | IsolationClass::Container
         | IsolationClass::Gvisor
-        | IsolationClass::Microvm => true,
+        | IsolationClass::Microvm => !matches!(runtime, Runtime::Wasm),
     }
 }
 
@@ -226,6 +227,7 @@ const fn source(runtime: Runtime) -> &'static str {
         Runtime::Bash => "Bash source",
         Runtime::Go => "Go source",
         Runtime::Binary => "an executable",
+        Runtime::Wasm => "a WebAssembly module",
     }
 }
 
@@ -242,6 +244,7 @@ mod tests {
 
     fn backend(isolation: IsolationClass) -> BackendInfo {
         BackendInfo {
+            pools: Vec::new(),
             isolation,
             node: "newt".parse().unwrap(),
             readiness: Readiness::Ready,
@@ -270,6 +273,7 @@ mod tests {
 
     fn unfit(isolation: IsolationClass) -> BackendInfo {
         BackendInfo {
+            pools: Vec::new(),
             readiness: Readiness::Unfit {
                 reasons: vec!["/dev/kvm is missing".to_owned()],
             },

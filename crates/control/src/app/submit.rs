@@ -252,6 +252,7 @@ fn record(prepared: Prepared, id: WorkloadId, now: Timestamp) -> (vulcan_api::Pr
         resources,
         network: spec.network,
         usage: None,
+        reuse: spec.reuse,
         start: None,
         queued_ms: None,
         start_ms: None,

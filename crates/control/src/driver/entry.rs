@@ -78,6 +78,8 @@ impl Entry {
             program: self.program.as_deref()?.clone(),
             resources: record.resources,
             network: record.network,
+            owner: record.project.clone(),
+            reuse: record.reuse,
             output_bytes_max: caps.0,
             log_bytes_max: caps.1,
         })

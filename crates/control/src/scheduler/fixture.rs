@@ -69,6 +69,7 @@ impl FakeNode {
             packages: Vec::new(),
         }];
         let backend = BackendInfo {
+            pools: Vec::new(),
             isolation: IsolationClass::Sandbox,
             node: name,
             readiness: Readiness::Ready,

@@ -12,7 +12,7 @@ use super::Error;
 /// The columns that [`record`] reads, in its order.
 pub(super) const COLUMNS: &str = "workloads.id, project, status, isolation, isolation_used, isolation_reason, \
     workloads.runtime, node, input_digest, output, exit_code, error, resources, network, usage, start_kind, queued_ms, \
-    start_ms, run_ms, duration_ms, created_at, started_at, finished_at, logs_truncated, labels";
+    start_ms, run_ms, duration_ms, created_at, started_at, finished_at, logs_truncated, labels, reuse";
 
 /// Writes a value as JSON text.
 pub(super) fn json<T: Serialize>(value: &T) -> String {
@@ -59,6 +59,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<Workload, Error> {
         finished_at: row.try_get::<Option<i64>, _>(22)?.map(Timestamp::from_millis),
         logs_truncated: row.try_get(23)?,
         labels: columns.json_option(24, "labels")?.unwrap_or_default(),
+        reuse: columns.parsed(25, "reuse")?,
     })
 }
 
@@ -148,6 +149,7 @@ impl Columns<'_> {
         text.map(|text| {
             [
                 StartKind::Warm,
+                StartKind::Forked,
                 StartKind::Pooled,
                 StartKind::Restored,
                 StartKind::Cold,

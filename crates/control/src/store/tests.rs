@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vulcan_api::{
-    Code, ErrorCode, Isolation, IsolationClass, Network, Program, Resources, Runtime, StartKind, Status,
-    Timestamp, Usage, Workload, WorkloadError, WorkloadId,
+    Code, ErrorCode, Isolation, IsolationClass, Network, Program, Resources, Reuse, Runtime, StartKind,
+    Status, Timestamp, Usage, Workload, WorkloadError, WorkloadId,
 };
 
 use super::{Error, Filter, Insert, OpenOptions, Page, Store, Write, Written};
@@ -77,6 +77,7 @@ fn pending(number: u128) -> Workload {
         resources: Resources::default(),
         network: Network::None,
         usage: None,
+        reuse: Reuse::None,
         start: None,
         queued_ms: None,
         start_ms: None,

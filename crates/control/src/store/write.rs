@@ -156,8 +156,9 @@ async fn insert(connection: &mut SqliteConnection, new: &Insert) -> Result<(), E
     let record = &new.record;
     sqlx::query(
         "INSERT INTO workloads (id, project, status, isolation, isolation_used, isolation_reason, runtime, node,
-             generation, idempotent, input_digest, resources, network, created_at, logs_truncated, labels)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+             generation, idempotent, input_digest, resources, network, created_at, logs_truncated, labels,
+             reuse)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(record.id.to_string())
     .bind(&record.project)
@@ -175,6 +176,7 @@ async fn insert(connection: &mut SqliteConnection, new: &Insert) -> Result<(), E
     .bind(record.created_at.as_millis())
     .bind(record.logs_truncated)
     .bind((!record.labels.is_empty()).then(|| row::json(&record.labels)))
+    .bind(record.reuse.as_str())
     .execute(connection)
     .await?;
     Ok(())

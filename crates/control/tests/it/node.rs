@@ -108,6 +108,7 @@ impl FakeNode {
             })
             .collect();
         let backend = BackendInfo {
+            pools: Vec::new(),
             isolation: IsolationClass::Sandbox,
             node: name,
             readiness: Readiness::Ready,

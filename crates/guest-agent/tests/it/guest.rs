@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vulcan_guest_protocol::{
     CodeForm, DATA_BYTES_MAX, Direction, Exited, FromGuest, GENERATION_MAX, GENERATION_MIN, GuestFrame,
-    GuestRuntime, Hello, HostFrame, Invoke, Refusal,
+    GuestRuntime, Hello, HostFrame, Invoke, InvokeMode, Refusal,
 };
 
 /// Longer than anything here takes, the Go compiler's first run on a slow machine included.
@@ -252,7 +252,7 @@ impl Run {
                 env: BTreeMap::new(),
                 output_bytes_max: 1024 * 1024,
                 timeout_ms: 30_000,
-                one_shot: true,
+                mode: InvokeMode::Once,
             },
             code,
             input,
@@ -307,7 +307,7 @@ impl Run {
     }
 
     pub(crate) fn repeatable(mut self) -> Self {
-        self.invoke.one_shot = false;
+        self.invoke.mode = InvokeMode::Beside;
         self
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use vulcan_guest_protocol::{
     CodeForm, Direction, Exec, ExitStatus, Exited, GuestError, GuestFrame, GuestRuntime, Hello, HostFrame,
-    Invoke, ProgramMode, ReadFile, Refusal, RefusalCode, SignalRequest, Welcome, WriteFile,
+    Invoke, InvokeMode, Prepare, ProgramMode, ReadFile, Refusal, RefusalCode, SignalRequest, Welcome,
+    WriteFile,
 };
 
 fn wire(frame: &impl Direction) -> String {
@@ -17,8 +18,8 @@ fn wire(frame: &impl Direction) -> String {
 fn host_frames_are_as_frozen() {
     let frames = [
         HostFrame::Hello(Hello {
-            generation_min: 1,
-            generation_max: 1,
+            generation_min: 2,
+            generation_max: 2,
         }),
         HostFrame::Invoke(Invoke {
             workload: "wl_1".into(),
@@ -31,7 +32,7 @@ fn host_frames_are_as_frozen() {
             env: BTreeMap::from([("K".into(), "v".into())]),
             output_bytes_max: 100,
             timeout_ms: 30_000,
-            one_shot: true,
+            mode: InvokeMode::Once,
         }),
         HostFrame::Exec(Exec {
             argv: vec!["ls".into()],
@@ -51,6 +52,9 @@ fn host_frames_are_as_frozen() {
         HostFrame::DataEnd,
         HostFrame::Signal(SignalRequest { signal: 15 }),
         HostFrame::Shutdown,
+        HostFrame::Prepare(Prepare {
+            runtime: GuestRuntime::Node,
+        }),
     ];
     let text: Vec<String> = frames.iter().map(wire).collect();
     insta::assert_snapshot!(text.join("\n"));
@@ -69,6 +73,7 @@ fn guest_frames_are_as_frozen() {
         GuestFrame::System(b"s".to_vec()),
         GuestFrame::Output(b"{}".to_vec()),
         GuestFrame::Exited(Exited {
+            reusable: 0,
             status: ExitStatus::Signal(9),
             mode: ProgramMode::Handler,
             error: Some(GuestError {

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use vulcan_api::{ErrorCode, InstanceId, LogStream, Network, Program, Resources, Runtime, WorkloadError};
-use vulcan_backend::{BackendError, Instance, Invocation, LogChunk, Outcome, StartRequest};
+use vulcan_backend::{BackendError, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest};
 
 use super::compiler::{CompileError, CompileRequest, Compiled};
 use crate::{CompileLimits, host, node::Node, outcome::chain, store::InstanceRow};
@@ -46,6 +46,7 @@ pub(super) async fn compile(
         created_at: node.clock.now(),
     });
     let start = StartRequest {
+        prepare: None,
         instance: id,
         resources,
         network: Network::None,
@@ -101,7 +102,7 @@ async fn build(
         },
         timeout: limit,
         output_bytes_max: 0,
-        one_shot: false,
+        mode: InvokeMode::Beside,
     };
     let too_late = || CompileError::Failed {
         message: format!("the compiler took longer than {limit:?}"),

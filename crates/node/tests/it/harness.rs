@@ -226,6 +226,8 @@ pub(crate) fn new_id() -> WorkloadId {
 /// An assignment of a program for the simulator.
 pub(crate) fn program(text: &str) -> Assignment {
     Assignment {
+        owner: "default".to_owned(),
+        reuse: vulcan_api::Reuse::None,
         workload: new_id(),
         generation: 1,
         isolation: IsolationClass::Sandbox,

@@ -84,6 +84,7 @@ async fn probe() -> Result<BackendList, Failure> {
         let probe = backend.probe().await;
         let capabilities = backend.capabilities();
         list.backends.push(BackendInfo {
+            pools: Vec::new(),
             isolation: capabilities.isolation,
             node: node.clone(),
             readiness: probe.readiness,
@@ -275,6 +276,7 @@ mod tests {
         };
         BackendList {
             backends: vec![BackendInfo {
+                pools: Vec::new(),
                 isolation: IsolationClass::Sandbox,
                 node: "newt".parse().unwrap(),
                 readiness,

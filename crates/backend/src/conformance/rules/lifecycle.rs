@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use vulcan_api::{Clock, InstanceId, Network, Resources, SystemClock};
 
 use crate::{
-    Ability, BackendError, Exited, StartRequest,
+    Ability, BackendError, Exited, InvokeMode, StartRequest,
     conformance::{
         Act, Stage, Verdict,
         stage::{invocation, random, request, stop, within},
@@ -204,6 +204,7 @@ pub async fn dropping_an_invocation_leaves_the_program_running(stage: &Stage) ->
 /// A start that fails leaves nothing: what the class cannot do, and what the harness broke.
 pub async fn a_failed_start_leaves_nothing(stage: &Stage) -> Verdict {
     let egress = StartRequest {
+        prepare: None,
         network: Network::Egress,
         ..request(Resources::default())
     };
@@ -247,7 +248,7 @@ pub async fn an_instance_that_is_kept_runs_another_program(stage: &Stage) -> Ver
         let mut program = stage.program(Act::EchoInput)?;
         program.input = bytes::Bytes::from(number.to_string());
         let mut invocation = invocation(program);
-        invocation.one_shot = false;
+        invocation.mode = InvokeMode::Beside;
         let (sink, _chunks) = mpsc::channel(16);
 
         let outcome = within("a program", instance.invoke(invocation, sink)).await;

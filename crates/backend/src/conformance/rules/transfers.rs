@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use vulcan_api::Program;
-use vulcan_guest_protocol::RefusalCode;
+use vulcan_guest_protocol::{InvokeMode, RefusalCode};
 
 use crate::{
     BackendError, Files, Instance,
@@ -249,7 +249,7 @@ pub async fn what_is_shared_is_not_written_through_the_agent(stage: &Stage) -> V
 /// Runs a program in an instance that goes on living, and returns its output.
 async fn run(instance: &dyn Instance, program: Program) -> Option<Value> {
     let mut invocation = invocation(program);
-    invocation.one_shot = false;
+    invocation.mode = InvokeMode::Beside;
     let (sink, _chunks) = mpsc::channel(16);
     match within("a program", instance.invoke(invocation, sink)).await {
         Ok(outcome) => outcome.output,

@@ -11,7 +11,8 @@ use tokio::{
 use vulcan_api::{Code, Program, Runtime, Timestamp, WorkloadId};
 use vulcan_backend::{BackendError, GuestClient, Invocation, LogChunk, Outcome};
 use vulcan_guest_protocol::{
-    Direction, ExitStatus, Exited, FromHost, GuestError, GuestFrame, HostFrame, ProgramMode, Welcome,
+    Direction, ExitStatus, Exited, FromHost, GENERATION_MAX, GuestError, GuestFrame, HostFrame, InvokeMode,
+    ProgramMode, Welcome,
 };
 
 /// Longer than anything here takes.
@@ -63,7 +64,7 @@ impl Guest {
 
 pub(crate) fn welcome() -> GuestFrame {
     GuestFrame::Welcome(Welcome {
-        generation: 1,
+        generation: GENERATION_MAX,
         agent: "scripted".into(),
     })
 }
@@ -100,7 +101,7 @@ pub(crate) fn invocation(runtime: Runtime, code: &str, input: &str) -> Invocatio
         },
         timeout: Duration::from_secs(30),
         output_bytes_max: 1000,
-        one_shot: true,
+        mode: InvokeMode::Once,
     }
 }
 
@@ -150,6 +151,7 @@ pub(crate) async fn answered(
 
 pub(crate) fn exited(mode: ProgramMode, status: ExitStatus) -> GuestFrame {
     GuestFrame::Exited(Exited {
+        reusable: 0,
         status,
         mode,
         error: None,
@@ -158,6 +160,7 @@ pub(crate) fn exited(mode: ProgramMode, status: ExitStatus) -> GuestFrame {
 
 pub(crate) fn failed(code: &str, message: String, stack: Option<String>) -> GuestFrame {
     GuestFrame::Exited(Exited {
+        reusable: 0,
         status: ExitStatus::Code(1),
         mode: ProgramMode::Handler,
         error: Some(GuestError {
