@@ -163,8 +163,11 @@ mod tests {
     }
 
     #[test]
-    fn every_runtime_is_reported_once() {
+    fn every_runtime_of_processes_is_reported_once() {
         let found: Vec<Runtime> = detect().iter().map(|info| info.runtime).collect();
-        assert_eq!(found, Runtime::ALL);
+        let of_processes = Runtime::ALL
+            .into_iter()
+            .filter(|runtime| *runtime != Runtime::Wasm);
+        assert_eq!(found, Vec::from_iter(of_processes));
     }
 }

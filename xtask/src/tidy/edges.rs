@@ -81,8 +81,14 @@ const ROOMS: &[Room] = &[
         never: &[HTTP, DATABASE],
     },
     Room {
-        name: "vulcan-backend-*",
+        name: "vulcan-slots",
         may: &["vulcan-backend", "vulcan-host", "vulcan-api"],
+        tests_may: &[],
+        never: &[HTTP, DATABASE],
+    },
+    Room {
+        name: "vulcan-backend-*",
+        may: &["vulcan-backend", "vulcan-host", "vulcan-slots", "vulcan-api"],
         tests_may: &[],
         never: &[HTTP, DATABASE],
     },

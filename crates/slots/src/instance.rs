@@ -1,0 +1,298 @@
+//! One live instance in a slot.
+
+use std::{
+    future::Future,
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::{io::unix::AsyncFd, sync::Mutex};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use vulcan_api::{ErrorCode, Resources, Usage, WorkloadError};
+use vulcan_backend::{
+    Ability, BackendError, Exec, ExecRequest, ExitStatus, Exited, Files, GuestClient, Instance, Invocation,
+    LogSink, Outcome,
+};
+use vulcan_host::{launcher::Launched, process::cpu_time_of};
+
+use crate::{pool::Lease, watch};
+
+/// How long the kernel gets to end what was killed; longer means that something hangs inside of it.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long output that was written before a stop may take to reach a reader; one that is slower does not get it.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Asks a program to end (man 7 signal).
+const SIGTERM: u8 = 15;
+
+/// A file that takes a guest's standard error. Nobody reads it while the guest lives; it counts as the guest's memory.
+#[derive(Debug)]
+pub struct LastWords {
+    /// The file in memory; the guest writes at the offset that both share.
+    pub file: std::fs::File,
+    /// Returns whether the end of it says that the guest died for want of memory.
+    pub tell_of_memory: fn(&[u8]) -> bool,
+}
+
+impl LastWords {
+    /// How much of the end is looked at.
+    const BYTES_MAX: usize = 16 * 1024;
+
+    fn tell_of_memory(&self) -> bool {
+        self.tail().is_ok_and(|tail| (self.tell_of_memory)(&tail))
+    }
+
+    fn tail(&self) -> std::io::Result<Vec<u8>> {
+        let begin = self.file.metadata()?.len().saturating_sub(Self::BYTES_MAX as u64);
+        let mut bytes = vec![0; Self::BYTES_MAX];
+        let read = self.file.read_at(&mut bytes, begin)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+}
+
+/// What an instance is made of.
+pub(crate) struct Parts {
+    pub(crate) client: GuestClient,
+    pub(crate) launched: Launched,
+    pub(crate) lease: Lease,
+    pub(crate) resources: Resources,
+    pub(crate) abilities: &'static [Ability],
+    pub(crate) last_words: Option<LastWords>,
+}
+
+/// An instance: PID 1 of its namespaces in a leased slot.
+pub struct SlotInstance {
+    client: GuestClient,
+    pid: i32,
+    pidfd: AsyncFd<OwnedFd>,
+    resources: Resources,
+    abilities: &'static [Ability],
+    last_words: Option<LastWords>,
+    stopping: CancellationToken,
+    /// What is being said to the guest: programs, commands, files.
+    conversations: TaskTracker,
+    /// `None` once the instance is over and its slot given back.
+    lease: Mutex<Option<Lease>>,
+    usage_at_end: OnceLock<Usage>,
+}
+
+impl SlotInstance {
+    pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
+        Ok(Self {
+            client: parts.client,
+            pid: parts.launched.pid,
+            pidfd: watch::readable(parts.launched.pidfd)?,
+            resources: parts.resources,
+            abilities: parts.abilities,
+            last_words: parts.last_words,
+            stopping: CancellationToken::new(),
+            conversations: TaskTracker::new(),
+            lease: Mutex::new(Some(parts.lease)),
+            usage_at_end: OnceLock::new(),
+        })
+    }
+
+    /// Waits until every process of the instance is over: the kernel ends PID 1 last.
+    async fn wait_for_end(&self) {
+        match self.pidfd.readable().await {
+            Ok(mut guard) => guard.retain_ready(),
+            // Only when the runtime shuts down, and then everybody stops waiting.
+            Err(error) => tracing::debug!(error = %error, "waiting for an instance was given up"),
+        }
+    }
+
+    /// Waits for a conversation with the guest; a stop ends it.
+    async fn unless_stopped<T>(
+        &self,
+        conversation: impl Future<Output = Result<T, BackendError>>,
+    ) -> Result<T, BackendError> {
+        let conversation = self.conversations.track_future(conversation);
+        let after_stop = async {
+            self.stopping.cancelled().await;
+            self.wait_for_end().await;
+            tokio::time::sleep(DRAIN_DEADLINE).await;
+        };
+        let result = tokio::select! {
+            result = conversation => result,
+            () = after_stop => Err(BackendError::Stopped),
+        };
+        if self.stopping.is_cancelled() {
+            Err(BackendError::Stopped)
+        } else {
+            result
+        }
+    }
+
+    /// Sends SIGTERM to every program, and waits until all have ended or `grace` is over.
+    async fn ask_to_end(&self, grace: Duration) {
+        self.conversations.close();
+        // Whether they end in time or not, what follows is the same.
+        let _ = tokio::time::timeout(grace, async {
+            let asked = self.client.signal(SIGTERM).await;
+            if asked.is_ok() {
+                self.conversations.wait().await;
+            }
+        })
+        .await;
+    }
+
+    fn kill(&self) {
+        // It may have ended by itself.
+        let _ = rustix::process::pidfd_send_signal(self.pidfd.get_ref(), rustix::process::Signal::KILL);
+    }
+
+    /// Returns the version of Landlock that confines the instance.
+    pub(crate) async fn landlock_abi(&self) -> i32 {
+        self.lease
+            .lock()
+            .await
+            .as_ref()
+            .map_or(0, |lease| lease.ready.landlock_abi)
+    }
+
+    async fn ran_out_of_memory(&self) -> bool {
+        let lease = self.lease.lock().await;
+        let usage = lease.as_ref().and_then(|lease| lease.usage().ok().flatten());
+        usage.is_some_and(|usage| usage.oom_kills > 0)
+            || self.last_words.as_ref().is_some_and(LastWords::tell_of_memory)
+    }
+
+    fn out_of_memory(&self) -> WorkloadError {
+        let message = format!(
+            "the program needed more memory than its limit of {} MiB (resources.mem_mb)",
+            self.resources.mem_mb
+        );
+        WorkloadError::new(ErrorCode::OutOfMemory, message)
+    }
+
+    /// Returns the processor time of the agent, which waits for every program; for want of a cgroup.
+    fn cpu_time_of_agent(&self) -> Duration {
+        u32::try_from(self.pid)
+            .ok()
+            .and_then(cpu_time_of)
+            .unwrap_or_default()
+    }
+
+    /// Reads what was used while the processes may still live.
+    fn measure(&self, lease: &Lease) -> Result<Usage, BackendError> {
+        let usage = lease.usage().map_err(|error| BackendError::Lost {
+            reason: error.to_string(),
+        })?;
+        Ok(match usage {
+            Some(usage) => Usage {
+                cpu_ms: usage.cpu_time.as_secs_f64() * 1e3,
+                mem_peak_mb: usage
+                    .memory_peak_bytes
+                    .map(|bytes| bytes as f64 / f64::from(1 << 20)),
+            },
+            None => Usage {
+                cpu_ms: self.cpu_time_of_agent().as_secs_f64() * 1e3,
+                mem_peak_mb: None,
+            },
+        })
+    }
+}
+
+#[async_trait]
+impl Instance for SlotInstance {
+    async fn invoke(&self, invocation: Invocation, logs: LogSink) -> Result<Outcome, BackendError> {
+        match self.unless_stopped(self.client.invoke(invocation, logs)).await {
+            Ok(outcome) if outcome.error.is_none() => Ok(outcome),
+            Ok(outcome) if self.ran_out_of_memory().await => Ok(Outcome {
+                error: Some(self.out_of_memory()),
+                ..outcome
+            }),
+            Err(BackendError::Lost { .. }) if self.ran_out_of_memory().await => Ok(Outcome {
+                status: ExitStatus::Signal(rustix::process::Signal::KILL.as_raw()),
+                output: None,
+                error: Some(self.out_of_memory()),
+                prepared_in: Duration::ZERO,
+                reusable: None,
+            }),
+            other => other,
+        }
+    }
+
+    async fn wait(&self) -> Exited {
+        self.wait_for_end().await;
+        if self.stopping.is_cancelled() {
+            Exited::Stopped
+        } else {
+            Exited::ByItself
+        }
+    }
+
+    async fn stop(&self, grace: Duration) -> Result<(), BackendError> {
+        self.stopping.cancel();
+        if !grace.is_zero() {
+            self.ask_to_end(grace).await;
+        }
+        // The lock makes a second stop wait for the first, and a cancelled one leaves the lease for the next.
+        let mut lease = self.lease.lock().await;
+        let Some(leased) = lease.as_ref() else {
+            return Ok(());
+        };
+        if let Ok(usage) = self.measure(leased) {
+            let _ = self.usage_at_end.set(usage);
+        }
+        self.kill();
+        let ended = tokio::time::timeout(KILL_DEADLINE, self.wait_for_end()).await;
+        let Some(leased) = lease.take() else { return Ok(()) };
+        match ended {
+            Ok(()) => {
+                leased.give_back();
+                Ok(())
+            }
+            Err(_) => {
+                drop(leased);
+                let source = std::io::Error::from(std::io::ErrorKind::TimedOut);
+                Err(BackendError::SweepFailed {
+                    what: format!("process {}", self.pid),
+                    source,
+                })
+            }
+        }
+    }
+
+    async fn usage(&self) -> Result<Usage, BackendError> {
+        if let Some(usage) = self.usage_at_end.get() {
+            return Ok(*usage);
+        }
+        match self.lease.lock().await.as_ref() {
+            Some(lease) => self.measure(lease),
+            None => self.usage_at_end.get().copied().ok_or(BackendError::Stopped),
+        }
+    }
+
+    fn exec(&self) -> Option<&dyn Exec> {
+        self.abilities.contains(&Ability::Exec).then_some(self as _)
+    }
+
+    fn files(&self) -> Option<&dyn Files> {
+        self.abilities.contains(&Ability::Files).then_some(self as _)
+    }
+}
+
+#[async_trait]
+impl Exec for SlotInstance {
+    async fn run(&self, request: ExecRequest, logs: LogSink) -> Result<ExitStatus, BackendError> {
+        self.unless_stopped(self.client.exec(request, logs)).await
+    }
+}
+
+#[async_trait]
+impl Files for SlotInstance {
+    async fn read(&self, path: &str, bytes_max: usize) -> Result<Bytes, BackendError> {
+        self.unless_stopped(self.client.read_file(path, bytes_max)).await
+    }
+
+    async fn write(&self, path: &str, mode: u32, bytes: Bytes) -> Result<(), BackendError> {
+        self.unless_stopped(self.client.write_file(path, mode, bytes))
+            .await
+    }
+}
