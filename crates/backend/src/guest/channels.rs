@@ -48,11 +48,18 @@ impl Ending {
     }
 }
 
+/// Whether the program of a channel runs, so that it gets signals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    Waiting,
+    Running,
+}
+
 #[derive(Debug)]
 enum Slot {
     Open {
         frames: mpsc::Sender<GuestFrame>,
-        is_running: bool,
+        progress: Progress,
     },
     Abandoned,
 }
@@ -79,7 +86,7 @@ impl Shared {
     }
 
     /// Opens a channel.
-    pub(super) fn open(self: &Arc<Self>) -> Result<Channel, BackendError> {
+    pub(super) fn open(self: &Arc<Self>, progress: Progress) -> Result<Channel, BackendError> {
         let mut channels = self.channels();
         if let Some(ending) = &*self.ending.borrow() {
             return Err(ending.error());
@@ -95,7 +102,7 @@ impl Shared {
         let (sender, frames) = mpsc::channel(FRAMES_MAX);
         let slot = Slot::Open {
             frames: sender,
-            is_running: false,
+            progress,
         };
         channels.slots.insert(number, slot);
         Ok(Channel {
@@ -111,7 +118,15 @@ impl Shared {
         channels
             .slots
             .iter()
-            .filter(|(_, slot)| matches!(slot, Slot::Open { is_running: true, .. }))
+            .filter(|(_, slot)| {
+                matches!(
+                    slot,
+                    Slot::Open {
+                        progress: Progress::Running,
+                        ..
+                    }
+                )
+            })
             .map(|(number, _)| *number)
             .collect()
     }
@@ -152,8 +167,10 @@ impl Shared {
             return Err(format!("a frame on channel {number}, which is not open"));
         };
         let sender = match slot {
-            Slot::Open { frames, is_running } => {
-                *is_running |= matches!(frame, GuestFrame::Started);
+            Slot::Open { frames, progress } => {
+                if matches!(frame, GuestFrame::Started) {
+                    *progress = Progress::Running;
+                }
                 Some(frames.clone())
             }
             Slot::Abandoned => None,

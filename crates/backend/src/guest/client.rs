@@ -7,12 +7,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
+use vulcan_api::Runtime;
 use vulcan_guest_protocol::{ExitStatus, HostFrame, SignalRequest};
 
 use super::{
     channels::{Channel, Ending},
     connection::Connection,
     files,
+    loading::{Loading, Turn},
     outcome::{self, Finished},
     run::{Limits, Run, Step},
     upload,
@@ -26,6 +28,7 @@ use crate::{BackendError, ExecRequest, Invocation, LogChunk, LogSink, Outcome};
 #[derive(Debug)]
 pub struct GuestClient {
     connection: Connection,
+    loading: Loading,
 }
 
 impl GuestClient {
@@ -47,10 +50,43 @@ impl GuestClient {
                 step: "the handshake with the guest",
                 limit: deadline,
             })??;
-        Ok(Self { connection })
+        Ok(Self {
+            connection,
+            loading: Loading::default(),
+        })
+    }
+
+    /// Has the guest start an interpreter ahead of the code, and returns when it is ready for the next [`Self::invoke`] of a
+    /// runtime that it serves. At most one is kept; another runtime's takes its place.
+    ///
+    /// Dropping the future, and the deadline, leave the guest with whatever it has until then.
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::RuntimeUnavailable`] when the guest has no interpreter for it or starts none ahead,
+    /// [`BackendError::StartFailed`] when it does not start, [`BackendError::Deadline`], and those of [`Self::invoke`].
+    pub async fn prepare(&self, runtime: Runtime, deadline: Duration) -> Result<(), BackendError> {
+        let channel = self.connection.channel()?;
+        let message =
+            upload::prepare(channel.number(), runtime).map_err(|error| outcome::unsendable(&error))?;
+        self.connection.send(message).await?;
+        let answered = tokio::time::timeout(deadline, files::written(channel)).await;
+        match answered {
+            Ok(answer) => self
+                .judge(answer)
+                .map_err(|error| outcome::of_preparing(error, runtime)),
+            Err(_) => Err(BackendError::Deadline {
+                step: "starting an interpreter ahead",
+                limit: deadline,
+            }),
+        }
     }
 
     /// Runs a program, and returns when it is over; see [`crate::Instance::invoke`].
+    ///
+    /// In the modes `Warm` and `Forked` the first call sends the code, and as long as calls end with
+    /// [`Outcome::reusable`], later ones send nothing but their input. No call may begin while the first runs; how many of the
+    /// later ones may overlap is what `reusable` says.
     ///
     /// Code that cannot be unpacked or executed is an outcome with [`vulcan_api::ErrorCode::Exception`] and exit code 126.
     /// Dropping the future leaves the program running and its output unread.
@@ -58,16 +94,40 @@ impl GuestClient {
     /// # Errors
     ///
     /// [`BackendError::RuntimeUnavailable`] when the guest has no interpreter for it, [`BackendError::Exhausted`] when too
-    /// many requests are open, [`BackendError::Lost`], [`BackendError::Protocol`], [`BackendError::Stopped`].
+    /// many requests are open, [`BackendError::Refused`] when the handler is loading, busy or gone, and then the call never
+    /// ran, [`BackendError::Lost`], [`BackendError::Protocol`], [`BackendError::Stopped`].
     pub async fn invoke(&self, invocation: Invocation, logs: LogSink) -> Result<Outcome, BackendError> {
+        let turn = self.loading.begin(invocation.mode)?;
+        let result = self.invoke_in_turn(turn, &invocation, logs).await;
+        let is_reusable = result.as_ref().is_ok_and(|outcome| outcome.reusable.is_some());
+        // A call that was refused says nothing of the handler, unless it was the one to load it.
+        if turn == Turn::Load || result.is_ok() {
+            self.loading.end(turn, is_reusable);
+        }
+        result
+    }
+
+    async fn invoke_in_turn(
+        &self,
+        turn: Turn,
+        invocation: &Invocation,
+        logs: LogSink,
+    ) -> Result<Outcome, BackendError> {
         let begun = Instant::now();
-        let channel = self.connection.channel()?;
-        let message =
-            upload::invoke(channel.number(), &invocation).map_err(|error| outcome::unsendable(&error))?;
-        let run = Run::new(Limits::of(&invocation));
+        let (channel, message, run) = if turn == Turn::Call {
+            let channel = self.connection.running_channel()?;
+            let message = upload::call(channel.number(), invocation);
+            (channel, message, Run::of_loaded(Limits::of(invocation)))
+        } else {
+            let channel = self.connection.channel()?;
+            let message = upload::invoke(channel.number(), invocation);
+            (channel, message, Run::new(Limits::of(invocation)))
+        };
+        let message = message.map_err(|error| outcome::unsendable(&error))?;
         self.connection.send(message).await?;
         match self.follow(channel, run, &logs).await? {
-            Finished::Exited(ended) => Ok(outcome::of_program(ended, &invocation, begun)),
+            Finished::Exited(ended) => Ok(outcome::of_program(ended, invocation, begun)),
+            Finished::Refused(refusal) if turn == Turn::Call => Err(outcome::refused(refusal)),
             Finished::Refused(refusal) => outcome::of_refusal(refusal, invocation.program.runtime, begun),
         }
     }
@@ -84,10 +144,7 @@ impl GuestClient {
         self.connection.send(message).await?;
         match self.follow(channel, run, &logs).await? {
             Finished::Exited(ended) => Ok(ended.status),
-            Finished::Refused(refusal) => Err(BackendError::Refused {
-                code: refusal.code,
-                message: refusal.message,
-            }),
+            Finished::Refused(refusal) => Err(outcome::refused(refusal)),
         }
     }
 

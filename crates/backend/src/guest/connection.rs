@@ -13,7 +13,7 @@ use vulcan_guest_protocol::{
 };
 
 use super::{
-    channels::{CHANNELS_MAX, Channel, Ending, Shared},
+    channels::{CHANNELS_MAX, Channel, Ending, Progress, Shared},
     upload::{self, Message},
 };
 use crate::BackendError;
@@ -68,7 +68,12 @@ impl Connection {
 
     /// Opens a channel.
     pub(super) fn channel(&self) -> Result<Channel, BackendError> {
-        self.shared.open()
+        self.shared.open(Progress::Waiting)
+    }
+
+    /// Opens a channel for a program that runs already.
+    pub(super) fn running_channel(&self) -> Result<Channel, BackendError> {
+        self.shared.open(Progress::Running)
     }
 
     /// Returns the channels whose program runs.

@@ -14,6 +14,7 @@ mod channels;
 mod client;
 mod connection;
 mod files;
+mod loading;
 mod outcome;
 mod run;
 mod upload;

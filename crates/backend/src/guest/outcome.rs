@@ -5,7 +5,9 @@ use std::num::NonZeroU16;
 use serde_json::Value;
 use tokio::time::Instant;
 use vulcan_api::{ErrorCode, Runtime, WorkloadError};
-use vulcan_guest_protocol::{ExitStatus, GuestError, ProgramMode, ProtocolError, Refusal, RefusalCode};
+use vulcan_guest_protocol::{
+    ExitStatus, GuestError, InvokeMode, ProgramMode, ProtocolError, Refusal, RefusalCode,
+};
 
 use crate::{
     BackendError, Invocation, Outcome,
@@ -62,8 +64,9 @@ pub(super) fn of_program(ended: Ended, invocation: &Invocation, begun: Instant) 
         (Err(error), None) => (None, Some(error)),
         (Err(_), Some(failure)) => (None, Some(failure)),
     };
+    let may_stay = matches!(invocation.mode, InvokeMode::Warm | InvokeMode::Forked);
     Outcome {
-        reusable: NonZeroU16::new(ended.reusable),
+        reusable: NonZeroU16::new(ended.reusable).filter(|_| may_stay),
         status,
         output,
         error,
@@ -91,6 +94,29 @@ pub(super) fn of_refusal(
             error: Some(WorkloadError::new(ErrorCode::Exception, message)),
             prepared_in: begun.elapsed(),
         }),
+    }
+}
+
+/// A request that the guest did not meet.
+pub(super) fn refused(refusal: Refusal) -> BackendError {
+    BackendError::Refused {
+        code: refusal.code,
+        message: refusal.message,
+    }
+}
+
+/// Tells what an interpreter that was not started ahead means for the instance.
+pub(super) fn of_preparing(error: BackendError, runtime: Runtime) -> BackendError {
+    match error {
+        BackendError::Refused {
+            code: RefusalCode::NotFound | RefusalCode::Invalid,
+            message: reason,
+        } => BackendError::RuntimeUnavailable { runtime, reason },
+        BackendError::Refused { message, .. } => BackendError::StartFailed {
+            step: format!("start the interpreter of {runtime} ahead: {message}"),
+            source: None,
+        },
+        other => other,
     }
 }
 

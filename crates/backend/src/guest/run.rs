@@ -5,6 +5,8 @@
 //!    │  System          System, Stdout, Stderr, Output
 //!    └──Refused──▶ (over)
 //! ```
+//!
+//! A call of what is loaded runs from its first moment: it may be refused or start once more, as long as it said nothing else.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -68,6 +70,8 @@ pub(super) enum Step {
 pub(super) struct Run {
     limits: Limits,
     started_at: Option<Instant>,
+    /// Nobody has heard of the program, although it counts as started.
+    is_assumed: bool,
     system_frames: u32,
     output: Vec<u8>,
     stdout: Option<StdoutCapture>,
@@ -79,6 +83,7 @@ impl Run {
         Self {
             limits,
             started_at: None,
+            is_assumed: false,
             system_frames: 0,
             output: Vec::new(),
             stdout: limits
@@ -88,18 +93,28 @@ impl Run {
         }
     }
 
+    /// A call of what is loaded: nothing has to be started, and nobody waits to hear that it was.
+    pub(super) fn of_loaded(limits: Limits) -> Self {
+        Self {
+            started_at: Some(Instant::now()),
+            is_assumed: true,
+            ..Self::new(limits)
+        }
+    }
+
     /// Takes the next frame; the error says how the guest broke the protocol.
     pub(super) fn take(&mut self, frame: GuestFrame) -> Result<Step, String> {
+        let is_assumed = self.is_assumed;
+        self.is_assumed &= matches!(frame, GuestFrame::System(_));
         match (self.started_at, frame) {
+            (Some(_), GuestFrame::Started) if is_assumed => Ok(Step::None),
+            (Some(_), GuestFrame::Refused(refusal)) if is_assumed => Ok(Step::Over(refused(refusal))),
             (_, GuestFrame::System(text)) => self.remark(text),
             (None, GuestFrame::Started) => {
                 self.started_at = Some(Instant::now());
                 Ok(Step::None)
             }
-            (None, GuestFrame::Refused(refusal)) => Ok(Step::Over(Finished::Refused(Refusal {
-                code: refusal.code,
-                message: capped(refusal.message, MESSAGE_BYTES_MAX),
-            }))),
+            (None, GuestFrame::Refused(refusal)) => Ok(Step::Over(refused(refusal))),
             (Some(_), GuestFrame::Stdout(data)) => Ok(self.stdout(data)),
             (Some(_), GuestFrame::Stderr(data)) => Ok(self.stderr(data)),
             (Some(_), GuestFrame::Output(data)) => self.output(&data),
@@ -174,6 +189,13 @@ impl Run {
             started_at,
         })))
     }
+}
+
+fn refused(refusal: Refusal) -> Finished {
+    Finished::Refused(Refusal {
+        code: refusal.code,
+        message: capped(refusal.message, MESSAGE_BYTES_MAX),
+    })
 }
 
 const fn name(frame: &GuestFrame) -> &'static str {

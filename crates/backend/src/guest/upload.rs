@@ -1,12 +1,12 @@
 //! What is sent for a request: its frames, with bulk bytes as slices of what the caller gave.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use vulcan_api::{Code, Runtime};
 use vulcan_guest_protocol::{
-    CodeForm, DATA_BYTES_MAX, Direction, Exec, GuestRuntime, HEADER_BYTES, HostFrame, Invoke, ProtocolError,
-    ReadFile, WriteFile,
+    CodeForm, DATA_BYTES_MAX, Direction, Exec, GuestRuntime, HEADER_BYTES, HostFrame, Invoke, Prepare,
+    ProtocolError, ReadFile, WriteFile,
 };
 
 use crate::{ExecRequest, Invocation};
@@ -27,26 +27,50 @@ pub(super) fn invoke(channel: u32, invocation: &Invocation) -> Result<Message, P
     let program = &invocation.program;
     let (code, input) = (program.code.bytes(), &program.input);
     let request = HostFrame::Invoke(Invoke {
-        workload: invocation.workload.to_string(),
-        runtime: guest_runtime(program.runtime),
         code_form: match program.code {
             Code::File { .. } => CodeForm::File,
             Code::Archive { .. } => CodeForm::Archive,
         },
         entrypoint: program.code.entrypoint().to_owned(),
         code_bytes: code.len() as u64,
-        input_bytes: input.len() as u64,
         args: program.args.clone(),
         env: program.env.clone(),
-        output_bytes_max: invocation.output_bytes_max as u64,
-        timeout_ms: u64::try_from(invocation.timeout.as_millis()).unwrap_or(u64::MAX),
-        mode: invocation.mode,
+        ..request_of_call(invocation)
     });
     let mut parts = Parts::new(channel);
     parts.frame(&request)?;
     parts.data(code)?;
     parts.data(input)?;
     Ok(parts.finish())
+}
+
+/// A call of what is loaded: what differs from the call before, in one piece where the input is small.
+pub(super) fn call(channel: u32, invocation: &Invocation) -> Result<Message, ProtocolError> {
+    let mut parts = Parts::new(channel);
+    parts.frame(&HostFrame::Invoke(request_of_call(invocation)))?;
+    parts.data(&invocation.program.input)?;
+    Ok(parts.finish())
+}
+
+fn request_of_call(invocation: &Invocation) -> Invoke {
+    Invoke {
+        workload: invocation.workload.to_string(),
+        runtime: guest_runtime(invocation.program.runtime),
+        code_form: CodeForm::Loaded,
+        entrypoint: String::new(),
+        code_bytes: 0,
+        input_bytes: invocation.program.input.len() as u64,
+        args: Vec::new(),
+        env: BTreeMap::new(),
+        output_bytes_max: invocation.output_bytes_max as u64,
+        timeout_ms: u64::try_from(invocation.timeout.as_millis()).unwrap_or(u64::MAX),
+        mode: invocation.mode,
+    }
+}
+
+pub(super) fn prepare(channel: u32, runtime: Runtime) -> Result<Message, ProtocolError> {
+    let runtime = guest_runtime(runtime);
+    frame(channel, &HostFrame::Prepare(Prepare { runtime }))
 }
 
 pub(super) fn exec(channel: u32, request: ExecRequest) -> Result<Message, ProtocolError> {

@@ -4,4 +4,5 @@
 
 mod agent;
 mod hostile;
+mod reuse;
 mod scripted;
