@@ -113,6 +113,11 @@ prefixed_id!(
     InstanceId, "in_", "instance"
 );
 
+prefixed_id!(
+    /// Names a benchmark.
+    BenchmarkId, "bm_", "benchmark"
+);
+
 /// Names a node: 1 to 63 letters, digits, '-', '_' and '.'.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(into = "String", try_from = "String")]

@@ -3,6 +3,7 @@
 //! Owns the shapes of requests and answers, the ids, the limits a user can name, and the kinds of problem.
 //! Refuses to know how any of it is stored, transported or run: no I/O, no async runtime, no HTTP framework.
 
+mod benchmark;
 mod ids;
 mod inventory;
 mod isolation;
@@ -14,7 +15,12 @@ mod runtime;
 mod time;
 mod workload;
 
-pub use ids::{IdError, InstanceId, NodeName, WorkloadId};
+pub use benchmark::{
+    BareCommand, Benchmark, BenchmarkAbsence, BenchmarkEnvironment, BenchmarkFloor, BenchmarkList,
+    BenchmarkMemory, BenchmarkProgress, BenchmarkRate, BenchmarkShares, BenchmarkSpec, BenchmarkStart,
+    BenchmarkStatus, BenchmarkSummary, BenchmarkWork, Footprint, Spread, reuse_for,
+};
+pub use ids::{BenchmarkId, IdError, InstanceId, NodeName, WorkloadId};
 pub use inventory::{
     BackendInfo, BackendList, NodeCapacity, NodeInfo, NodeList, PoolInfo, Readiness, RuntimeInfo, Stats,
     StatusCounts,

@@ -41,6 +41,8 @@ problem_kinds! {
     NotFound = "not-found", 404, "There is nothing here";
     /// No workload has the id.
     WorkloadNotFound = "workload-not-found", 404, "No workload has this id";
+    /// No benchmark has the id.
+    BenchmarkNotFound = "benchmark-not-found", 404, "No benchmark has this id";
     /// The path exists and the method does not.
     MethodNotAllowed = "method-not-allowed", 405, "The path does not take this method";
     /// None of the accepted media types can be given.
@@ -49,6 +51,8 @@ problem_kinds! {
     RequestTimeout = "request-timeout", 408, "The request took too long to arrive";
     /// The idempotency key was used before with another request.
     IdempotencyConflict = "idempotency-conflict", 409, "The idempotency key belongs to another request";
+    /// Another benchmark is being measured.
+    BenchmarkRunning = "benchmark-running", 409, "A benchmark is running";
     /// The body is larger than the limit.
     BodyTooLarge = "body-too-large", 413, "The body is larger than the limit";
     /// The body's media type is not JSON.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use vulcan_api::{InstanceId, IsolationClass, Readiness, Runtime, RuntimeInfo, Usage};
+use vulcan_api::{Footprint, InstanceId, IsolationClass, Readiness, Runtime, RuntimeInfo, Usage};
 use vulcan_guest_protocol::ExitStatus;
 
 use crate::{BackendError, Exited, Invocation, LogSink, Outcome, StartRequest, Swept};
@@ -151,6 +151,16 @@ pub trait Instance: Send + Sync + 'static {
     ///
     /// [`BackendError::Lost`] when the host cannot tell.
     async fn usage(&self) -> Result<Usage, BackendError>;
+
+    /// Returns what memory all processes of the instance take now; `None` where the class cannot tell one instance's from
+    /// another's. For measurements: it walks the page tables of every process (proc(5), smaps_rollup).
+    ///
+    /// # Errors
+    ///
+    /// [`BackendError::Lost`] when the host cannot tell.
+    async fn footprint(&self) -> Result<Option<Footprint>, BackendError> {
+        Ok(None)
+    }
 
     /// Returns the ability to run commands.
     fn exec(&self) -> Option<&dyn Exec> {

@@ -4,8 +4,8 @@
 //! plane and node compare notes with every [`NodeStatus`]. Refuses to know who sends and who receives.
 //!
 //! ```text
-//! control ── Command: Assign, Stop, Acknowledge, ReadLog, Forget ──▶ node
-//! control ◀── Report: Status, Workload ───────────────────────────── node
+//! control ── Command: Assign, Stop, Acknowledge, ReadLog, Forget, Measure ──▶ node
+//! control ◀── Report: Status, Workload ────────────────────────────────────── node
 //! ```
 
 mod local;
@@ -14,6 +14,6 @@ mod messages;
 pub use local::{CAPACITY, ControlEnd, NodeEnd, local};
 
 pub use messages::{
-    Assignment, Command, LOG_BATCH_LINES_MAX, LogBatch, LogFailure, LogRequest, NodeStatus, Report,
-    StopReason, WorkloadEnd, WorkloadReport, WorkloadState,
+    Assignment, BareRun, Command, LOG_BATCH_LINES_MAX, LogBatch, LogFailure, LogRequest, MachineFacts,
+    Measure, MeasureFailure, NodeStatus, Report, StopReason, WorkloadEnd, WorkloadReport, WorkloadState,
 };

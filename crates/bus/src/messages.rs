@@ -1,10 +1,12 @@
 //! The messages.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use vulcan_api::{
-    BackendInfo, IsolationClass, LogLine, Network, NodeInfo, Program, Resources, Reuse, StartKind, Status,
-    Timestamp, Usage, WorkloadError, WorkloadId,
+    BackendInfo, BareCommand, Footprint, IsolationClass, LogLine, Network, NodeInfo, Program, Resources,
+    Reuse, StartKind, Status, Timestamp, Usage, WorkloadError, WorkloadId,
 };
 
 /// What the control plane tells a node.
@@ -33,6 +35,61 @@ pub enum Command {
         /// Which ones.
         workloads: Vec<WorkloadId>,
     },
+    /// Measure something that only a node can see.
+    Measure(Measure),
+}
+
+/// Something that only a node can see. A reply that is dropped says that the node is gone; one whose receiver is dropped is
+/// not missed.
+#[derive(Debug)]
+pub enum Measure {
+    /// The machine, and the versions of what takes part.
+    Machine {
+        /// Where the answer goes.
+        reply: oneshot::Sender<MachineFacts>,
+    },
+    /// One run of a bare command.
+    Bare {
+        /// Which one.
+        command: BareCommand,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<BareRun, MeasureFailure>>,
+    },
+    /// The memory of the instance that runs a workload now.
+    Footprint {
+        /// Whose.
+        workload: WorkloadId,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<Footprint, MeasureFailure>>,
+    },
+}
+
+/// What a machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineFacts {
+    /// The processor's model.
+    pub cpu: String,
+    /// The memory in MiB.
+    pub memory_mb: u64,
+    /// The versions of the programs that bare commands use, by name; what is missing is left out.
+    pub versions: BTreeMap<String, String>,
+}
+
+/// One run of a bare command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BareRun {
+    /// The command as one would type it.
+    pub text: String,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: f64,
+}
+
+/// Why something was not measured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it was not measured: {reason}")]
+pub struct MeasureFailure {
+    /// What is missing, and how to get it.
+    pub reason: String,
 }
 
 /// One workload, placed on a node.

@@ -27,6 +27,17 @@ pub(crate) fn cpus() -> u32 {
     std::thread::available_parallelism().map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX))
 }
 
+/// Returns the processor's model, as the kernel names it.
+pub(crate) fn cpu_model() -> String {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // x86 has the first, most others one of the second.
+    let line = ["model name", "Model", "uarch"]
+        .iter()
+        .find_map(|name| text.lines().find(|line| line.starts_with(name)));
+    line.and_then(|line| line.split_once(": "))
+        .map_or_else(|| "unknown".to_owned(), |(_, model)| model.trim().to_owned())
+}
+
 /// Returns the kernel's release.
 pub(crate) fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()

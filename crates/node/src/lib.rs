@@ -12,6 +12,7 @@
 //! ```
 
 mod admission;
+mod bare;
 mod compile;
 mod error;
 mod handle;
@@ -19,6 +20,7 @@ mod host;
 mod lifecycle;
 mod lock;
 mod logs;
+mod measure;
 mod metrics;
 mod node;
 mod options;

@@ -2,18 +2,19 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vulcan_api::{Clock, IsolationClass, NodeName, Resources, Timestamp, WorkloadId};
-use vulcan_backend::Backend;
+use vulcan_backend::{Backend, Instance};
 use vulcan_bus::StopReason;
 
 use crate::{
     Capacity, Intervals, Metrics,
     admission::{Used, admit},
+    bare::Bare,
     compile::Compiler,
     logs::Logs,
     outbox::Outbox,
@@ -32,6 +33,7 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) outbox: Outbox,
     pub(crate) compiler: Compiler,
+    pub(crate) bare: Bare,
     pub(crate) started_at: Timestamp,
     /// The supervisors: what a drain waits for.
     pub(crate) supervisors: TaskTracker,
@@ -56,6 +58,8 @@ pub(crate) struct Work {
 struct Active {
     generation: u32,
     stop: watch::Sender<Option<StopReason>>,
+    /// What runs it, for whoever measures; its supervisor owns it.
+    instance: Option<Weak<dyn Instance>>,
 }
 
 /// A part of the node's capacity; given back when it is dropped.
@@ -98,7 +102,14 @@ impl Node {
         work.used = admit(work.used, self.capacity, resources)?;
         self.metrics.capacity(self.capacity, work.used);
         let (stop, stopped) = watch::channel(None);
-        work.active.insert(workload, Active { generation, stop });
+        work.active.insert(
+            workload,
+            Active {
+                generation,
+                stop,
+                instance: None,
+            },
+        );
         drop(work);
         Ok((
             Share {
@@ -130,6 +141,18 @@ impl Node {
     /// Returns the generation of a workload that is not over.
     pub(crate) fn generation(&self, workload: &WorkloadId) -> Option<u32> {
         self.locked().active.get(workload).map(|active| active.generation)
+    }
+
+    /// Notes which instance runs a workload.
+    pub(crate) fn runs_in(&self, workload: &WorkloadId, instance: &Arc<dyn Instance>) {
+        if let Some(active) = self.locked().active.get_mut(workload) {
+            active.instance = Some(Arc::downgrade(instance));
+        }
+    }
+
+    /// Returns the instance that runs a workload.
+    pub(crate) fn instance_of(&self, workload: &WorkloadId) -> Option<Arc<dyn Instance>> {
+        self.locked().active.get(workload)?.instance.as_ref()?.upgrade()
     }
 
     /// Asks a workload's supervisor to stop it; the first reason counts. Returns whether there is such a workload.

@@ -11,9 +11,11 @@ use vulcan_bus::{Assignment, Command, NodeEnd, WorkloadReport, WorkloadState};
 
 use crate::{
     Error, Handle, Options, Recovery,
+    bare::Bare,
     compile::Compiler,
     lock::Lock,
     logs::Logs,
+    measure::measure,
     node::Node,
     outbox::Outbox,
     recovery::recover,
@@ -59,6 +61,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         started_at: options.clock.now(),
         logs: Logs::new(options.data_dir.join("logs"), Arc::clone(&options.clock)),
         compiler: Compiler::new(&options),
+        bare: Bare::new(&options.cache_dir, &options.data_dir),
         name: options.name,
         clock: options.clock,
         backends,
@@ -142,6 +145,11 @@ async fn obey(node: Arc<Node>, mut commands: mpsc::Receiver<Command>) {
             Command::Forget { workloads } => {
                 let logs = Arc::clone(&node.logs);
                 node.background.spawn_blocking(move || logs.forget(&workloads));
+            }
+            Command::Measure(what) => {
+                let measuring = measure(Arc::clone(&node), what);
+                node.background
+                    .spawn(node.closing.clone().run_until_cancelled_owned(measuring));
             }
         }
     }

@@ -213,6 +213,7 @@ impl Supervisor {
 
     fn ready(&mut self, instance: Arc<dyn Instance>) -> Event {
         tracing::debug!(instance.id = %self.request.instance, "instance started");
+        self.node.runs_in(&self.workload, &instance);
         self.instance = Some(instance);
         self.start = Some(StartKind::Cold);
         self.start_took = self.began.elapsed();

@@ -27,10 +27,12 @@ pages! {
     InvalidCursor = "invalid-cursor";
     NotFound = "not-found";
     WorkloadNotFound = "workload-not-found";
+    BenchmarkNotFound = "benchmark-not-found";
     MethodNotAllowed = "method-not-allowed";
     NotAcceptable = "not-acceptable";
     RequestTimeout = "request-timeout";
     IdempotencyConflict = "idempotency-conflict";
+    BenchmarkRunning = "benchmark-running";
     BodyTooLarge = "body-too-large";
     UnsupportedMediaType = "unsupported-media-type";
     InvalidField = "invalid-field";

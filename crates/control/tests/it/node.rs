@@ -12,12 +12,12 @@ use std::{
 
 use tokio::{sync::watch, task::JoinHandle};
 use vulcan_api::{
-    BackendInfo, ErrorCode, IsolationClass, LogLine, LogStream, NodeCapacity, NodeInfo, Readiness, Runtime,
-    RuntimeInfo, StartKind, Status, Timestamp, Usage, WorkloadError, WorkloadId,
+    BackendInfo, BareCommand, ErrorCode, IsolationClass, LogLine, LogStream, NodeCapacity, NodeInfo,
+    Readiness, Runtime, RuntimeInfo, StartKind, Status, Timestamp, Usage, WorkloadError, WorkloadId,
 };
 use vulcan_bus::{
-    Assignment, Command, LogBatch, LogRequest, NodeEnd, NodeStatus, Report, StopReason, WorkloadEnd,
-    WorkloadReport, WorkloadState,
+    Assignment, BareRun, Command, LogBatch, LogRequest, MachineFacts, Measure, MeasureFailure, NodeEnd,
+    NodeStatus, Report, StopReason, WorkloadEnd, WorkloadReport, WorkloadState,
 };
 
 /// A log and whether it is over.
@@ -155,6 +155,7 @@ impl FakeNode {
                 tokio::spawn(read_log(self.log(request.workload), request));
             }
             Command::Forget { workloads } => self.lock(|memory| memory.forgotten.extend(workloads)),
+            Command::Measure(what) => measure(what),
         }
     }
 
@@ -265,6 +266,33 @@ pub(crate) fn ended(status: Status, error: Option<WorkloadError>) -> WorkloadEnd
         run_ms: 0.5,
         finished_at: Timestamp::from_millis(1_763_000_000_003),
         logs_truncated: false,
+    }
+}
+
+/// Has Python and nothing else, and knows no instance.
+fn measure(what: Measure) {
+    let failure = |reason: &str| MeasureFailure {
+        reason: reason.to_owned(),
+    };
+    // A control plane that is gone hears nothing.
+    match what {
+        Measure::Machine { reply } => drop(reply.send(MachineFacts {
+            cpu: "abacus".to_owned(),
+            memory_mb: 4096,
+            versions: BTreeMap::from([("python3".to_owned(), "Python 3.11.2".to_owned())]),
+        })),
+        Measure::Bare { command, reply } => drop(reply.send(match command {
+            BareCommand::Python => Ok(BareRun {
+                text: "python3 -c pass".to_owned(),
+                elapsed_ms: 7.0,
+            }),
+            BareCommand::Node
+            | BareCommand::Bubblewrap
+            | BareCommand::Deno
+            | BareCommand::DenoBlank
+            | BareCommand::DenoBlankTypescript => Err(failure("it is not installed")),
+        })),
+        Measure::Footprint { reply, .. } => drop(reply.send(Err(failure("nothing runs here")))),
     }
 }
 

@@ -1,0 +1,317 @@
+//! Bare commands: what this machine can do without a platform, for benchmarks to be compared with.
+//!
+//! Every command is fixed: nothing of a request goes into one. They run as the node does, with an empty environment, one after
+//! the other, and none outlives its deadline.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, Command},
+    time::{Instant, timeout},
+};
+use vulcan_api::BareCommand;
+use vulcan_bus::{BareRun, MachineFacts, MeasureFailure};
+
+use crate::host;
+
+/// How long a command may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The most characters of what a program says of its version.
+const VERSION_CHARS_MAX: usize = 100;
+/// Where programs are looked for before the node's own search path.
+const FOLDERS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
+/// What confines Deno as far as its own flags do; `-` reads the program from standard input.
+const DENO_FLAGS: [&str; 7] = [
+    "run",
+    "--no-prompt",
+    "--no-remote",
+    "--no-npm",
+    "--no-config",
+    "--no-lock",
+    "--cached-only",
+];
+/// What a blank Deno runs: says that it is ready, takes one module, calls its default export, and says what that returned.
+const BLANK: &str = "data:application/javascript,const b=new Uint8Array(65536);Deno.stdout.writeSync(new Uint8Array([10]));\
+    const n=Deno.stdin.readSync(b);const m=await import(\"data:application/LANGUAGE;base64,\"\
+    %2Bbtoa(String.fromCharCode(...b.subarray(0,n))));\
+    Deno.stdout.writeSync(new TextEncoder().encode(JSON.stringify(await m.default(null))%2B\"\\n\"));";
+
+/// The programs, and the package or the place that has them.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("python3", "install Debian's package python3"),
+    ("node", "install Debian's package nodejs"),
+    ("bwrap", "install Debian's package bubblewrap"),
+    (
+        "deno",
+        "install it from the npm package deno, or put it on the PATH",
+    ),
+];
+
+/// Runs bare commands.
+#[derive(Debug, Clone)]
+pub(crate) struct Bare {
+    /// Where Deno keeps what it compiled; without a place of its own it looks for one in somebody's home.
+    deno_folder: PathBuf,
+    /// Where programs are looked for.
+    folders: Vec<PathBuf>,
+}
+
+impl Bare {
+    /// Makes one that keeps Deno's cache below `cache_dir`, and looks for programs below `data_dir`, too.
+    pub(crate) fn new(cache_dir: &Path, data_dir: &Path) -> Self {
+        let mut folders: Vec<PathBuf> = FOLDERS.map(PathBuf::from).into();
+        folders.extend(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ));
+        folders.push(data_dir.join("bin"));
+        Self {
+            deno_folder: cache_dir.join("bare-deno"),
+            folders,
+        }
+    }
+
+    /// Returns what the machine is, and which programs it has.
+    pub(crate) async fn machine(&self) -> MachineFacts {
+        let mut versions = BTreeMap::new();
+        for (name, _) in PROGRAMS {
+            if let Ok(program) = self.find(name)
+                && let Some(version) = version_of(self.command(&program)).await
+            {
+                versions.insert(name.to_owned(), version);
+            }
+        }
+        MachineFacts {
+            cpu: host::cpu_model(),
+            memory_mb: host::memory_mb(),
+            versions,
+        }
+    }
+
+    /// Runs a command once.
+    pub(crate) async fn run(&self, command: BareCommand) -> Result<BareRun, MeasureFailure> {
+        let (text, work) = match command {
+            BareCommand::Python => self.to_its_end("python3", &["-c", "pass"])?,
+            BareCommand::Node => self.to_its_end("node", &["-e", "0"])?,
+            BareCommand::Bubblewrap => self.to_its_end("bwrap", &BUBBLEWRAP)?,
+            BareCommand::Deno => {
+                let mut arguments = DENO_FLAGS.to_vec();
+                arguments.push("-");
+                self.to_its_end("deno", &arguments)?
+            }
+            BareCommand::DenoBlank => return self.blank("javascript", "export default () => null;\n").await,
+            BareCommand::DenoBlankTypescript => {
+                let code = "export default (input: unknown): null => null;\n";
+                return self.blank("typescript", code).await;
+            }
+        };
+        let elapsed = within(&text, time(work)).await?;
+        Ok(BareRun {
+            elapsed_ms: elapsed.as_secs_f64() * 1e3,
+            text,
+        })
+    }
+
+    fn to_its_end(
+        &self,
+        name: &'static str,
+        arguments: &[&str],
+    ) -> Result<(String, Command), MeasureFailure> {
+        let mut command = self.command(&self.find(name)?);
+        command.args(arguments).stdout(Stdio::null());
+        Ok((format!("{name} {}", arguments.join(" ")), command))
+    }
+
+    async fn blank(&self, language: &str, code: &str) -> Result<BareRun, MeasureFailure> {
+        let text = format!("a ready deno process: {language} in, its answer out");
+        let mut command = self.command(&self.find("deno")?);
+        command
+            .args(DENO_FLAGS)
+            .arg(BLANK.replace("LANGUAGE", language))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let elapsed = within(&text, dispatch(command, code)).await?;
+        Ok(BareRun {
+            elapsed_ms: elapsed.as_secs_f64() * 1e3,
+            text,
+        })
+    }
+
+    fn find(&self, name: &'static str) -> Result<PathBuf, MeasureFailure> {
+        let places = self.folders.iter().map(|folder| folder.join(name));
+        places.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+            let how = PROGRAMS.iter().find(|(program, _)| *program == name);
+            let how = how.map_or("", |(_, how)| how);
+            failure(format!("there is no {name} on the node: {how}"))
+        })
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", FOLDERS.join(":"))
+            .env("HOME", "/")
+            .env("DENO_DIR", &self.deno_folder)
+            .env("DENO_NO_UPDATE_CHECK", "1")
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+}
+
+/// All namespaces, and about what the sandbox shows: the system's programs, /proc, /dev, a writable folder.
+const BUBBLEWRAP: [&str; 19] = [
+    "--unshare-all",
+    "--die-with-parent",
+    "--ro-bind",
+    "/usr",
+    "/usr",
+    "--symlink",
+    "usr/bin",
+    "/bin",
+    "--symlink",
+    "usr/lib",
+    "/lib",
+    "--symlink",
+    "usr/lib64",
+    "/lib64",
+    "--proc",
+    "/proc",
+    "--tmpfs",
+    "/tmp",
+    "/usr/bin/true",
+];
+
+async fn time(mut command: Command) -> Result<Duration, String> {
+    let began = Instant::now();
+    let status = command.status().await.map_err(|error| error.to_string())?;
+    let elapsed = began.elapsed();
+    if status.success() {
+        return Ok(elapsed);
+    }
+    Err(status.to_string())
+}
+
+/// Starts a blank process, waits until it is ready, and returns how long it takes from there to its answer.
+async fn dispatch(mut command: Command, code: &str) -> Result<Duration, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    let mut child = command.spawn().map_err(failed)?;
+    let elapsed = converse(&mut child, code).await.map_err(failed);
+    child.kill().await.map_err(failed)?;
+    elapsed
+}
+
+async fn converse(child: &mut Child, code: &str) -> std::io::Result<Duration> {
+    let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+        return Err(std::io::Error::other("it has no pipes"));
+    };
+    let mut lines = BufReader::new(output).lines();
+    let ended = || std::io::Error::other("it ended");
+    lines.next_line().await?.ok_or_else(ended)?;
+    let began = Instant::now();
+    input.write_all(code.as_bytes()).await?;
+    let answer = lines.next_line().await?.ok_or_else(ended)?;
+    let elapsed = began.elapsed();
+    if answer == "null" {
+        return Ok(elapsed);
+    }
+    Err(std::io::Error::other("it gave another answer"))
+}
+
+async fn within(
+    text: &str,
+    work: impl Future<Output = Result<Duration, String>>,
+) -> Result<Duration, MeasureFailure> {
+    match timeout(DEADLINE, work).await {
+        Ok(Ok(elapsed)) => Ok(elapsed),
+        Ok(Err(reason)) => Err(failure(format!("'{text}' failed: {reason}"))),
+        Err(_) => Err(failure(format!("'{text}' took longer than {DEADLINE:?}"))),
+    }
+}
+
+/// Returns the first line of what a program says of its version.
+async fn version_of(mut command: Command) -> Option<String> {
+    let output = timeout(DEADLINE, command.arg("--version").output())
+        .await
+        .ok()?
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().next()?.trim();
+    (!line.is_empty()).then(|| line.chars().take(VERSION_CHARS_MAX).collect())
+}
+
+fn failure(reason: String) -> MeasureFailure {
+    MeasureFailure { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bare(folder: &Path) -> Bare {
+        Bare {
+            deno_folder: folder.join("deno"),
+            folders: vec![folder.to_owned()],
+        }
+    }
+
+    fn program(folder: &Path, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_told_with_how_to_get_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = bare(folder.path()).run(BareCommand::Deno).await.unwrap_err();
+        assert_eq!(
+            error.reason,
+            "there is no deno on the node: install it from the npm package deno, or put it on the PATH"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_has_no_time() {
+        let folder = tempfile::tempdir().unwrap();
+        program(folder.path(), "python3", "exit 3");
+        let error = bare(folder.path()).run(BareCommand::Python).await.unwrap_err();
+        assert_eq!(error.reason, "'python3 -c pass' failed: exit status: 3");
+    }
+
+    #[tokio::test]
+    async fn a_blank_process_is_timed_from_its_first_code_to_its_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        program(folder.path(), "deno", "echo; read code; echo null");
+        let run = bare(folder.path()).run(BareCommand::DenoBlank).await.unwrap();
+        assert_eq!(run.text, "a ready deno process: javascript in, its answer out");
+        program(folder.path(), "deno", "echo; read code; echo 1");
+        let error = bare(folder.path()).run(BareCommand::DenoBlank).await.unwrap_err();
+        assert!(
+            error.reason.ends_with("it gave another answer"),
+            "{}",
+            error.reason
+        );
+    }
+
+    #[tokio::test]
+    async fn the_machine_names_the_programs_that_it_has() {
+        let folder = tempfile::tempdir().unwrap();
+        program(folder.path(), "bwrap", "echo bubblewrap 0.8.0; echo more");
+        let facts = bare(folder.path()).machine().await;
+        assert_eq!(
+            facts.versions,
+            BTreeMap::from([("bwrap".to_owned(), "bubblewrap 0.8.0".to_owned())])
+        );
+        assert!(facts.memory_mb > 0);
+    }
+}
