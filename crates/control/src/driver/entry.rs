@@ -12,9 +12,11 @@ use crate::{
     board::Seen,
     budget::Share,
     scheduler::{Happening, Outcome, QUEUE_WAIT_MAX, next},
-    store,
+    store::{self, Write},
 };
 
+/// How long a record that nothing on disk depends on waits for its end, to be written once and not twice.
+const INSERT_AFTER: Duration = Duration::from_millis(50);
 /// The first pause before an end is written again; it doubles.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// The longest pause before an end is written again.
@@ -28,6 +30,9 @@ pub(super) struct Entry {
     pub(super) program: Option<Arc<Program>>,
     /// The memory that the program holds.
     pub(super) share: Option<Share>,
+    /// Whether its record was handed to the store already. One that nobody but its waiting caller knows of is written whole
+    /// with its end, where that comes soon.
+    pub(super) is_inserted: bool,
     /// Whether the program survives a restart, so that the workload is placed again then.
     pub(super) is_durable: bool,
     pub(super) may_run_again: bool,
@@ -53,6 +58,7 @@ impl Entry {
             record,
             program,
             share: None,
+            is_inserted: true,
             is_durable: false,
             may_run_again: false,
             accepted_at,
@@ -171,6 +177,28 @@ impl Entry {
             Some(accepted_at) => millis(now.saturating_duration_since(accepted_at)),
             None => millis(Duration::from_millis(wall.millis_since(self.record.created_at))),
         }
+    }
+
+    /// Returns the write of a final record.
+    pub(super) fn end_write(&self, end: Arc<Workload>) -> Write {
+        if self.is_inserted {
+            let has_program = self.is_durable;
+            Write::End {
+                record: end,
+                has_program,
+            }
+        } else {
+            Write::Whole(end)
+        }
+    }
+
+    /// Returns whether the record has waited for its end for long enough.
+    pub(super) fn is_insert_due(&self, now: Instant) -> bool {
+        !self.is_inserted
+            && self.end.is_none()
+            && self
+                .accepted_at
+                .is_none_or(|accepted_at| now.saturating_duration_since(accepted_at) >= INSERT_AFTER)
     }
 
     /// Shows the end to all who wait; it is stored.

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
-use vulcan_api::{ErrorCode, NodeName, Timestamp, Workload, WorkloadId};
+use vulcan_api::{ErrorCode, NodeName, Timestamp, WorkloadId};
 use vulcan_bus::{Command, ControlEnd, NodeStatus, Report, StopReason, WorkloadReport, WorkloadState};
 
 use super::{
@@ -174,17 +174,20 @@ impl Driver {
                 return;
             }
         };
-        let insert = Insert {
+        entry.is_inserted = is_held || entry.is_durable;
+        let insert = entry.is_inserted.then(|| Insert {
             record: Arc::clone(&entry.record),
             is_idempotent: submit.is_idempotent,
             program: entry.program.clone().filter(|_| entry.is_durable),
             key: submit.key,
-        };
+        });
         let seen = entry.watch();
         self.shared.board.put(workload, seen.clone());
         self.entries.insert(workload, entry);
         self.act(actions);
-        self.write(workload, Stage::Insert, Write::Insert(Box::new(insert)));
+        if let Some(insert) = insert {
+            self.write(workload, Stage::Insert, Write::Insert(Box::new(insert)));
+        }
         if is_held {
             self.replies.insert(workload, reply);
         } else {
@@ -369,23 +372,46 @@ impl Driver {
             && let Some(entry) = self.entries.get_mut(&workload)
         {
             entry.show_running(started_at);
+            self.insert(workload);
         }
+    }
+
+    /// Writes the record of a workload that did not end at once.
+    fn insert(&mut self, workload: WorkloadId) {
+        let Some(entry) = self.entries.get_mut(&workload) else {
+            return;
+        };
+        if entry.is_inserted || entry.end.is_some() {
+            return;
+        }
+        entry.is_inserted = true;
+        let insert = Insert {
+            record: Arc::clone(&entry.record),
+            is_idempotent: false,
+            program: None,
+            key: None,
+        };
+        self.write(workload, Stage::Insert, Write::Insert(Box::new(insert)));
     }
 
     fn tick(&mut self) {
         self.feed(Event::Tick);
         let now = Instant::now();
-        let due: Vec<(WorkloadId, Arc<Workload>)> = self
+        let due: Vec<(WorkloadId, Write)> = self
             .entries
             .iter_mut()
             .filter(|(_, entry)| entry.retry_at.is_some_and(|at| at <= now))
             .filter_map(|(id, entry)| {
                 entry.retry_at = None;
-                entry.end.clone().map(|end| (*id, end))
+                entry.end.clone().map(|end| (*id, entry.end_write(end)))
             })
             .collect();
-        for (workload, end) in due {
-            self.write(workload, Stage::End, Write::End(end));
+        for (workload, write) in due {
+            self.write(workload, Stage::End, write);
+        }
+        let uninserted = self.entries.iter().filter(|(_, entry)| entry.is_insert_due(now));
+        for workload in uninserted.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.insert(workload);
         }
         let (scheduler, elapsed) = (&self.scheduler, self.epoch.elapsed());
         self.shared.inventory.send_if_modified(|inventory| {
@@ -480,12 +506,12 @@ impl Driver {
     }
 
     fn record_reported(&mut self, workload: WorkloadId) {
-        let end = self
-            .entries
-            .get_mut(&workload)
-            .and_then(|entry| entry.end_reported(Instant::now()));
-        if let Some(end) = end {
-            self.write(workload, Stage::End, Write::End(end));
+        let Some(entry) = self.entries.get_mut(&workload) else {
+            return;
+        };
+        if let Some(end) = entry.end_reported(Instant::now()) {
+            let write = entry.end_write(end);
+            self.write(workload, Stage::End, write);
         }
     }
 
@@ -494,7 +520,8 @@ impl Driver {
         let wall = self.shared.clock.now();
         if let Some(entry) = self.entries.get_mut(&workload) {
             let end = entry.end_unreported(Instant::now(), wall, outcome);
-            self.write(workload, Stage::End, Write::End(end));
+            let write = entry.end_write(end);
+            self.write(workload, Stage::End, write);
         }
     }
 }

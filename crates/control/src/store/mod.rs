@@ -7,6 +7,7 @@ mod database;
 mod error;
 mod read;
 mod row;
+mod step;
 mod write;
 mod writer;
 

@@ -136,7 +136,14 @@ async fn every_field_of_a_record_survives_a_restart() {
     let opened = open().await;
     opened.insert(&pending(1), None).await.unwrap();
     opened.insert(&pending(2), None).await.unwrap();
-    opened.store.write(Write::End(Arc::new(failed(1)))).await.unwrap();
+    opened
+        .store
+        .write(Write::End {
+            record: Arc::new(failed(1)),
+            has_program: true,
+        })
+        .await
+        .unwrap();
 
     let opened = opened.reopen().await;
 
@@ -152,6 +159,29 @@ async fn every_field_of_a_record_survives_a_restart() {
 }
 
 #[tokio::test]
+async fn records_that_end_before_they_are_written_are_written_whole_whatever_waits_beside_them() {
+    let opened = open().await;
+    let whole = |number| Write::Whole(Arc::new(failed(number)));
+    let mut writes: Vec<_> = (1..=77).map(|number| opened.store.write(whole(number))).collect();
+    writes.push(opened.store.write(insertion(&pending(78), None)));
+    writes.extend((79..=84).map(|number| opened.store.write(whole(number))));
+    for write in writes {
+        assert_eq!(write.await.unwrap(), Written::Done);
+    }
+
+    let opened = opened.reopen().await;
+
+    for number in (1..=77).chain(79..=84) {
+        let record = opened.store.workload_get(failed(number).id).await.unwrap();
+        assert_eq!(record, Some(failed(number)));
+    }
+    assert_eq!(
+        opened.store.workload_get(pending(78).id).await.unwrap(),
+        Some(pending(78))
+    );
+}
+
+#[tokio::test]
 async fn a_program_is_kept_until_the_end() {
     let opened = open().await;
     opened.insert(&pending(1), Some(program())).await.unwrap();
@@ -159,7 +189,14 @@ async fn a_program_is_kept_until_the_end() {
     assert_eq!(unfinished[0].program, Some(program()));
     assert_eq!(unfinished[0].record, pending(1));
 
-    opened.store.write(Write::End(Arc::new(failed(1)))).await.unwrap();
+    opened
+        .store
+        .write(Write::End {
+            record: Arc::new(failed(1)),
+            has_program: true,
+        })
+        .await
+        .unwrap();
 
     assert!(opened.store.workload_list_unfinished().await.unwrap().is_empty());
     let left = sqlx::query("SELECT 1 FROM workload_programs")

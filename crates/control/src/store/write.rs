@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use sqlx::{Row, SqliteConnection};
-use vulcan_api::{Code, NodeName, Program, Timestamp, Workload, WorkloadId};
+use vulcan_api::{Code, NodeName, Program, Status, Timestamp, Workload, WorkloadId};
 
-use super::{Error, row};
+use super::{Error, row, step::insert_wholes};
 
 /// A new workload.
 #[derive(Debug)]
@@ -45,8 +45,15 @@ pub(crate) enum Write {
         /// Where; `None` when it is back in the queue.
         node: Option<NodeName>,
     },
-    /// A workload is over: the whole record, whatever was written before; its program is deleted.
-    End(Arc<Workload>),
+    /// A workload is over: what its end changes in its record; its program is deleted.
+    End {
+        /// The whole record.
+        record: Arc<Workload>,
+        /// Whether a program was stored with it.
+        has_program: bool,
+    },
+    /// A workload is over that was never written before, without a program or a key.
+    Whole(Arc<Workload>),
     /// Records that are not kept any longer, and the keys that led to them.
     Delete(Vec<WorkloadId>),
     /// Keys that were claimed before this time.
@@ -68,6 +75,16 @@ pub(crate) enum Written {
 }
 
 impl Write {
+    /// Returns whether it is one statement, and so atomic by itself.
+    pub(super) const fn is_one_statement(&self) -> bool {
+        match self {
+            Self::Insert(insert) => insert.key.is_none() && insert.program.is_none(),
+            Self::End { has_program, .. } => !*has_program,
+            Self::Placed { .. } | Self::Whole(_) | Self::ExpireKeys(_) => true,
+            Self::Delete(_) => false,
+        }
+    }
+
     pub(super) async fn apply(&self, connection: &mut SqliteConnection) -> Result<Written, Error> {
         match self {
             Self::Insert(insert) => return insert.apply(connection).await,
@@ -83,7 +100,8 @@ impl Write {
                     .execute(connection)
                     .await?;
             }
-            Self::End(record) => end(connection, record).await?,
+            Self::End { record, has_program } => end(connection, record, *has_program).await?,
+            Self::Whole(record) => insert_wholes(connection, &[record]).await?,
             Self::Delete(workloads) => delete(connection, workloads).await?,
             Self::ExpireKeys(before) => {
                 sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
@@ -162,7 +180,8 @@ async fn insert(connection: &mut SqliteConnection, new: &Insert) -> Result<(), E
     )
     .bind(record.id.to_string())
     .bind(&record.project)
-    .bind(record.status.as_str())
+    // Who runs is known in memory only.
+    .bind(Status::Pending.as_str())
     .bind(record.isolation.as_str())
     .bind(record.isolation_used.map(vulcan_api::IsolationClass::as_str))
     .bind(record.isolation_reason.as_deref())
@@ -208,7 +227,7 @@ async fn insert_program(
     Ok(())
 }
 
-async fn end(connection: &mut SqliteConnection, record: &Workload) -> Result<(), Error> {
+async fn end(connection: &mut SqliteConnection, record: &Workload, has_program: bool) -> Result<(), Error> {
     let id = record.id.to_string();
     sqlx::query(
         "UPDATE workloads SET status = $1, node = $2, output = $3, exit_code = $4, error = $5, usage = $6,
@@ -233,10 +252,12 @@ async fn end(connection: &mut SqliteConnection, record: &Workload) -> Result<(),
     .bind(&id)
     .execute(&mut *connection)
     .await?;
-    sqlx::query("DELETE FROM workload_programs WHERE workload_id = $1")
-        .bind(&id)
-        .execute(connection)
-        .await?;
+    if has_program {
+        sqlx::query("DELETE FROM workload_programs WHERE workload_id = $1")
+            .bind(&id)
+            .execute(connection)
+            .await?;
+    }
     Ok(())
 }
 

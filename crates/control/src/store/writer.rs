@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, Store,
+    step::{Step, steps},
     write::{Write, Written},
 };
 
@@ -105,8 +106,15 @@ async fn commit_all(connection: &mut SqliteConnection, batch: Vec<Request>) {
 }
 
 async fn commit(connection: &mut SqliteConnection, writes: &[Write]) -> Result<Vec<Written>, Error> {
+    let steps = steps(writes);
+    if let [step] = steps.as_slice()
+        && step.is_one_statement()
+    {
+        // SQLite commits it by itself; each statement less is a hand-over less to the thread that executes them.
+        return step.apply(connection).await;
+    }
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    match apply_all(connection, writes).await {
+    match apply_all(connection, &steps).await {
         Ok(written) => Ok(written),
         Err(error) => {
             // SQLite has rolled back by itself after some errors, a full disk among them; a second time is an error.
@@ -116,10 +124,10 @@ async fn commit(connection: &mut SqliteConnection, writes: &[Write]) -> Result<V
     }
 }
 
-async fn apply_all(connection: &mut SqliteConnection, writes: &[Write]) -> Result<Vec<Written>, Error> {
-    let mut written = Vec::with_capacity(writes.len());
-    for write in writes {
-        written.push(write.apply(connection).await?);
+async fn apply_all(connection: &mut SqliteConnection, steps: &[Step<'_>]) -> Result<Vec<Written>, Error> {
+    let mut written = Vec::new();
+    for step in steps {
+        written.extend(step.apply(connection).await?);
     }
     sqlx::query("COMMIT").execute(&mut *connection).await?;
     Ok(written)
