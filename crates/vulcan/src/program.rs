@@ -21,6 +21,9 @@ use crate::{
 /// The largest source file and the largest input: more does not fit into a request.
 const TEXT_BYTES_MAX: u64 = 47 << 20;
 
+/// How a WebAssembly binary begins.
+const WASM_MAGIC: &[u8] = b"\0asm";
+
 /// What to run, and what it seems to be.
 #[derive(Debug)]
 pub(crate) struct Prepared {
@@ -120,6 +123,16 @@ fn file(args: &RunArgs, path: &Path) -> Result<Source, Failure> {
         .ok_or_else(|| Failure::usage(format!("could not use {}: its name is no UTF-8", path.display())))?
         .to_owned();
     let entrypoint = args.entrypoint.clone().unwrap_or_else(|| name.clone());
+    if runtime == Runtime::Wasm && bytes.starts_with(WASM_MAGIC) {
+        return Ok(Source {
+            runtime,
+            code: Some(STANDARD.encode(bytes)),
+            code_archive: None,
+            entrypoint: Some(entrypoint),
+            mode: Mode::Script,
+            name,
+        });
+    }
     let text = (runtime != Runtime::Binary)
         .then(|| String::from_utf8(bytes).ok())
         .flatten();
@@ -215,10 +228,13 @@ fn runtime_of(path: &Path, content: &[u8]) -> Result<Runtime, Failure> {
     })
 }
 
-/// Knows an ELF executable, and the interpreters that a `#!` line may name.
+/// Knows an ELF executable, a WebAssembly module, and the interpreters that a `#!` line may name.
 fn from_content(content: &[u8]) -> Option<Runtime> {
     if content.starts_with(b"\x7fELF") {
         return Some(Runtime::Binary);
+    }
+    if content.starts_with(WASM_MAGIC) {
+        return Some(Runtime::Wasm);
     }
     let line = content.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let line = String::from_utf8_lossy(line).into_owned();

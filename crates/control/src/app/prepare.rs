@@ -73,10 +73,11 @@ fn code(spec: &mut WorkloadSpec, resources: &Resources, rules: &Rules) -> Result
                 .default_entrypoint()
                 .ok_or_else(|| needs_archive(spec.runtime))?;
             let name = entrypoint.unwrap_or_else(|| default.to_owned());
-            Ok(Code::File {
-                name,
-                bytes: Bytes::from(code),
-            })
+            let bytes = match spec.runtime {
+                Runtime::Wasm => wasm(code)?,
+                _ => Bytes::from(code),
+            };
+            Ok(Code::File { name, bytes })
         }
         (None, Some(text)) => {
             let entrypoint = entrypoint.ok_or_else(|| {
@@ -114,6 +115,24 @@ fn code(spec: &mut WorkloadSpec, resources: &Resources, rules: &Rules) -> Result
             "exactly one of code and code_archive; neither is given",
         )),
     }
+}
+
+/// Reads a module: as text, which begins with a parenthesis or a comment, or in base64, which cannot.
+fn wasm(code: String) -> Result<Bytes, Refused> {
+    if code.trim_start().starts_with(['(', ';']) {
+        return Ok(Bytes::from(code));
+    }
+    let bytes = STANDARD.decode(code.trim_end().as_bytes()).map_err(|error| {
+        invalid(
+            "code",
+            None,
+            format!(
+                "for runtime wasm a module as text, which begins with a parenthesis, or in standard base64 with \
+                 padding, on one line: {error}"
+            ),
+        )
+    })?;
+    Ok(Bytes::from(bytes))
 }
 
 fn needs_archive(runtime: Runtime) -> Refused {
@@ -176,4 +195,22 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
         .map(char::from)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_taken_as_text_and_in_base64() {
+        for text in ["(module)", "\n  (module)", ";; a comment\n(module)"] {
+            assert_eq!(wasm(text.to_owned()).ok(), Some(Bytes::from(text.to_owned())));
+        }
+        assert_eq!(
+            wasm("AGFzbQEAAAA=\n".to_owned()).ok(),
+            Some(Bytes::from_static(b"\0asm\x01\0\0\0"))
+        );
+        assert!(wasm("AGFzbQEAAAA".to_owned()).is_err(), "padding is missing");
+        assert!(wasm("no module".to_owned()).is_err());
+    }
 }
