@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
@@ -15,7 +15,31 @@ use super::{
     faults::{Fault, Hold, Step},
     instance::{Inner, SimulatedInstance},
 };
-use crate::{Ability, Backend, BackendError, Capabilities, Instance, Probe, StartRequest, Swept};
+use crate::{
+    Ability, Backend, BackendError, Capabilities, Exited, Instance, Probe, Readying, StartRequest, Swept,
+};
+
+/// What a simulator can do ahead, unless a test says otherwise: as the sandbox does.
+const READYING: [Readying; 3] = [
+    Readying {
+        runtime: Runtime::Python,
+        blank: Some(Runtime::Python),
+        warm: true,
+        forked: true,
+    },
+    Readying {
+        runtime: Runtime::Node,
+        blank: Some(Runtime::Node),
+        warm: true,
+        forked: false,
+    },
+    Readying {
+        runtime: Runtime::Typescript,
+        blank: Some(Runtime::Node),
+        warm: true,
+        forked: false,
+    },
+];
 
 /// A backend whose instances are tasks of this process; see the module for their language.
 ///
@@ -33,6 +57,9 @@ pub(super) struct Shared {
     pub(super) stop: Arc<Fault>,
     pub(super) live: AtomicUsize,
     started: AtomicUsize,
+    started_blank: AtomicUsize,
+    /// Instances that may still live.
+    instances: Mutex<Vec<Weak<Inner>>>,
     readiness: Mutex<Readiness>,
     leaving_behind: AtomicBool,
     left_behind: Mutex<BTreeMap<InstanceId, Arc<Inner>>>,
@@ -61,7 +88,7 @@ impl Simulator {
     pub fn with_class(isolation: IsolationClass) -> Self {
         Self {
             capabilities: Capabilities {
-                readying: Vec::new(),
+                readying: READYING.to_vec(),
                 outlives_server: false,
                 isolation,
                 abilities: vec![Ability::Exec, Ability::Files],
@@ -72,11 +99,28 @@ impl Simulator {
                 stop: Arc::new(Fault::new()),
                 live: AtomicUsize::new(0),
                 started: AtomicUsize::new(0),
+                started_blank: AtomicUsize::new(0),
+                instances: Mutex::default(),
                 readiness: Mutex::new(Readiness::Ready),
                 leaving_behind: AtomicBool::new(false),
                 left_behind: Mutex::default(),
             }),
         }
+    }
+
+    fn refuse_to_prepare(&self, runtime: Runtime) -> Result<(), BackendError> {
+        let mut blanks = self
+            .capabilities
+            .readying
+            .iter()
+            .filter_map(|readying| readying.blank);
+        if blanks.any(|blank| blank == runtime) {
+            return Ok(());
+        }
+        Err(BackendError::RuntimeUnavailable {
+            runtime,
+            reason: "the simulator starts no interpreter of it ahead".to_owned(),
+        })
     }
 
     fn fault(&self, step: Step) -> &Arc<Fault> {
@@ -118,6 +162,28 @@ impl Simulator {
     pub fn started(&self) -> usize {
         self.shared.started.load(Ordering::SeqCst)
     }
+
+    /// Returns how many of them were blank: started with an interpreter ([`StartRequest::prepare`]).
+    #[must_use]
+    pub fn started_blank(&self) -> usize {
+        self.shared.started_blank.load(Ordering::SeqCst)
+    }
+
+    /// Changes what can be done ahead of a workload; call it before the backend is shared.
+    #[must_use]
+    pub fn with_readying(mut self, readying: Vec<Readying>) -> Self {
+        self.capabilities.readying = readying;
+        self
+    }
+
+    /// Ends every instance that lives, as a crash would: calls that run are lost, idle ones are over.
+    pub fn crash_all(&self) {
+        for inner in locked(&self.shared.instances).drain(..) {
+            if let Some(inner) = inner.upgrade() {
+                inner.over(Exited::ByItself);
+            }
+        }
+    }
 }
 
 impl Default for Simulator {
@@ -148,8 +214,16 @@ impl Backend for Simulator {
     async fn start(&self, request: StartRequest) -> Result<Arc<dyn Instance>, BackendError> {
         request.refuse_open_network(self.capabilities.isolation)?;
         self.shared.start.pass().await?;
+        if let Some(runtime) = request.prepare {
+            self.refuse_to_prepare(runtime)?;
+            self.shared.started_blank.fetch_add(1, Ordering::SeqCst);
+        }
         self.shared.started.fetch_add(1, Ordering::SeqCst);
         let inner = Inner::new(Arc::clone(&self.shared), &request);
+        let mut instances = locked(&self.shared.instances);
+        instances.retain(|instance| instance.strong_count() > 0);
+        instances.push(Arc::downgrade(&inner));
+        drop(instances);
         Ok(Arc::new(SimulatedInstance(inner)))
     }
 

@@ -1,7 +1,7 @@
 //! One simulated instance.
 //!
 //! ```text
-//! live ──one-shot program ends, crash──▶ over (ByItself) ──stop──▶ nothing left
+//! live ──last program ends, crash──▶ over (ByItself) ──stop──▶ nothing left
 //!   └──────────────── stop, or the last reference dropped ──────▶ over (Stopped)
 //! ```
 
@@ -20,6 +20,7 @@ use vulcan_guest_protocol::{ExitStatus, InvokeMode, RefusalCode};
 
 use super::{
     backend::{Shared, locked},
+    loaded::{Memory, Part},
     machine::{Job, Machine},
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) struct Inner {
     pub(super) files: Mutex<BTreeMap<String, Bytes>>,
     pub(super) disk_used: Mutex<u64>,
     pub(super) usage: Mutex<Usage>,
+    pub(super) memory: Mutex<Memory>,
 }
 
 impl Inner {
@@ -64,6 +66,7 @@ impl Inner {
                 cpu_ms: 0.0,
                 mem_peak_mb: Some(1.0),
             }),
+            memory: Mutex::default(),
         })
     }
 
@@ -73,9 +76,19 @@ impl Inner {
 
     /// Notes the end; the first one counts.
     pub(super) fn over(&self, exited: Exited) {
-        self.killed.cancel();
         self.over
             .send_if_modified(|over| over.is_none() && over.replace(exited).is_none());
+        self.killed.cancel();
+    }
+
+    /// Says what a program sees of the end of its instance.
+    pub(super) fn ended(&self) -> BackendError {
+        match *self.over.borrow() {
+            Some(Exited::ByItself) => BackendError::Lost {
+                reason: "it crashed".to_owned(),
+            },
+            Some(Exited::Stopped) | None => BackendError::Stopped,
+        }
     }
 
     /// Kills everything and waits until it is gone.
@@ -97,23 +110,34 @@ impl Inner {
         if self.killed.is_cancelled() {
             return Err(BackendError::Stopped);
         }
-        let (inner, one_shot) = (Arc::clone(self), job.one_shot);
+        let inner = Arc::clone(self);
         let task = self.programs.spawn(async move {
-            let result = Machine::new(&inner, logs).run(job).await;
-            let broken = matches!(
-                result,
-                Err(BackendError::Lost { .. } | BackendError::Protocol { .. })
-            );
-            if one_shot || broken {
+            let result = Machine::new(&inner, logs).run(&job).await;
+            let reusable = result.as_ref().ok().and_then(|(outcome, _)| outcome.reusable);
+            locked(&inner.memory).end(job.part, reusable);
+            if Self::ends_with(&job, &result) {
                 inner.over(Exited::ByItself);
             }
-            result
+            result.map(|(outcome, _)| outcome)
         });
         task.await.unwrap_or_else(|_| {
             Err(BackendError::Lost {
                 reason: "the simulation panicked".to_owned(),
             })
         })
+    }
+
+    /// Returns whether nothing lives on after a job: its program was the instance's only one, or took the guest with it.
+    fn ends_with(job: &Job, result: &Result<(Outcome, bool), BackendError>) -> bool {
+        match (result, job.mode) {
+            (Ok((_, true)), _) | (Ok(_), InvokeMode::Once) => true,
+            (Ok((outcome, false)), InvokeMode::Warm | InvokeMode::Forked) => outcome.reusable.is_none(),
+            (Ok((_, false)), InvokeMode::Beside) => false,
+            (Err(error), mode) => {
+                mode == InvokeMode::Once
+                    || matches!(error, BackendError::Lost { .. } | BackendError::Protocol { .. })
+            }
+        }
     }
 
     fn ensure_live(&self, path: &str) -> Result<(), BackendError> {
@@ -157,22 +181,8 @@ impl Instance for SimulatedInstance {
             passed = self.0.shared.invoke.pass() => passed?,
             () = self.0.killed.cancelled() => return Err(BackendError::Stopped),
         }
-        let program = invocation.program;
-        self.0
-            .run(
-                Job {
-                    name: program.code.entrypoint().to_owned(),
-                    text: String::from_utf8_lossy(program.code.bytes()).into_owned(),
-                    compile: program.runtime == Runtime::Go,
-                    input: program.input,
-                    args: program.args,
-                    env: program.env,
-                    output_bytes_max: invocation.output_bytes_max,
-                    one_shot: invocation.mode == InvokeMode::Once,
-                },
-                logs,
-            )
-            .await
+        let part = locked(&self.0.memory).begin(&invocation)?;
+        self.0.run(job_of(&invocation, part), logs).await
     }
 
     async fn wait(&self) -> Exited {
@@ -222,7 +232,8 @@ impl Exec for SimulatedInstance {
             args: Vec::new(),
             env: request.env,
             output_bytes_max: 0,
-            one_shot: false,
+            mode: InvokeMode::Beside,
+            part: Part::Whole,
         };
         Ok(self.0.run(job, logs).await?.status)
     }
@@ -255,6 +266,21 @@ impl Files for SimulatedInstance {
             RefusalCode::Io,
             format!("could not write {path}: no space left on device"),
         ))
+    }
+}
+
+fn job_of(invocation: &Invocation, part: Part) -> Job {
+    let program = &invocation.program;
+    Job {
+        name: program.code.entrypoint().to_owned(),
+        text: String::from_utf8_lossy(program.code.bytes()).into_owned(),
+        compile: program.runtime == Runtime::Go,
+        input: program.input.clone(),
+        args: program.args.clone(),
+        env: program.env.clone(),
+        output_bytes_max: invocation.output_bytes_max,
+        mode: invocation.mode,
+        part,
     }
 }
 

@@ -1,16 +1,17 @@
 //! What runs a program, instruction by instruction.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU16, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::time::Instant;
 use vulcan_api::{ErrorCode, LogStream, WorkloadError};
-use vulcan_guest_protocol::{DATA_BYTES_MAX, ExitStatus};
+use vulcan_guest_protocol::{DATA_BYTES_MAX, ExitStatus, InvokeMode};
 
 use super::{
     backend::locked,
     instance::Inner,
+    loaded::{Counter, Part},
     program::{Instruction, parse},
 };
 use crate::{BackendError, LogChunk, LogSink, Outcome};
@@ -24,12 +25,15 @@ pub(super) struct Job {
     pub(super) args: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) output_bytes_max: usize,
-    pub(super) one_shot: bool,
+    pub(super) mode: InvokeMode,
+    pub(super) part: Part,
 }
 
 /// How a program ended before its last line.
 enum End {
     Exited(ExitStatus, Option<WorkloadError>),
+    /// The handler failed, and is still there.
+    Failed(WorkloadError),
     Broken(BackendError),
 }
 
@@ -42,6 +46,10 @@ pub(super) struct Machine<'a> {
     output: Option<Value>,
     memory_mb: u32,
     processes: u32,
+    counter: Counter,
+    /// How many calls at once the program takes that is loaded; none before its `handler` line.
+    at_once: Option<NonZeroU16>,
+    dies_afterwards: bool,
 }
 
 impl<'a> Machine<'a> {
@@ -53,28 +61,38 @@ impl<'a> Machine<'a> {
             output: None,
             memory_mb: 1,
             processes: 1,
+            counter: Counter::default(),
+            at_once: None,
+            dies_afterwards: false,
         }
     }
 
-    pub(super) async fn run(mut self, job: Job) -> Result<Outcome, BackendError> {
+    /// Runs a job; the flag says that the instance is to die now.
+    pub(super) async fn run(mut self, job: &Job) -> Result<(Outcome, bool), BackendError> {
         let inner = self.inner;
         let end = tokio::select! {
-            end = self.steps(&job) => end,
-            () = inner.killed.cancelled() => return Err(BackendError::Stopped),
+            end = self.steps(job) => end,
+            () = inner.killed.cancelled() => return Err(inner.ended()),
         };
+        let stays = !matches!(end, Err(End::Exited(..))) || job.mode == InvokeMode::Forked;
+        let reusable = self.at_once.filter(|_| stays && job.part != Part::Whole);
         let (status, error) = match end {
             Ok(()) => (ExitStatus::Code(0), None),
             Err(End::Exited(status, error)) => (status, error.or_else(|| error_of(status))),
+            Err(End::Failed(error)) => (ExitStatus::Code(1), Some(error)),
             Err(End::Broken(error)) => return Err(error),
         };
         let output = self.output.or_else(|| serde_json::from_slice(&self.stdout).ok());
-        Ok(Outcome {
-            reusable: None,
-            status,
-            output,
-            error,
-            prepared_in: Duration::ZERO,
-        })
+        Ok((
+            Outcome {
+                reusable,
+                status,
+                output,
+                error,
+                prepared_in: Duration::ZERO,
+            },
+            self.dies_afterwards,
+        ))
     }
 
     async fn steps(&mut self, job: &Job) -> Step {
@@ -91,7 +109,14 @@ impl<'a> Machine<'a> {
             self.inner.store("/work/out/program", job.text.clone().into());
             return Ok(());
         }
+        self.counter = locked(&self.inner.memory).counter_of_load();
         for instruction in instructions {
+            if let Instruction::Handler(at_once) = instruction {
+                self.at_once = Some(at_once);
+                self.counter = locked(&self.inner.memory).counter(job.mode);
+            } else if job.part == Part::Call && self.at_once.is_none() {
+                continue;
+            }
             locked(&self.inner.usage).cpu_ms += 0.01;
             self.step(instruction, job).await?;
         }
@@ -126,7 +151,16 @@ impl<'a> Machine<'a> {
                     message,
                     stack,
                 };
-                Err(End::Exited(ExitStatus::Code(1), Some(error)))
+                Err(End::Failed(error))
+            }
+            Instruction::Handler(_) => Ok(()),
+            Instruction::Count => {
+                self.output = Some(self.counter.next().into());
+                Ok(())
+            }
+            Instruction::DieAfterwards => {
+                self.dies_afterwards = true;
+                Ok(())
             }
             Instruction::Write { path, text } => self.write(&path, text.into()).await,
             Instruction::Fill { path, mib } => self.fill(&path, mib).await,
@@ -172,10 +206,8 @@ impl<'a> Machine<'a> {
         match serde_json::from_slice(json) {
             Ok(value) => self.output = Some(value),
             Err(error) => {
-                return Err(failure(
-                    ErrorCode::OutputInvalid,
-                    format!("the output is no JSON: {error}"),
-                ));
+                let message = format!("the output is no JSON: {error}");
+                return Err(End::Failed(WorkloadError::new(ErrorCode::OutputInvalid, message)));
             }
         }
         Ok(())

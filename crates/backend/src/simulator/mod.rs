@@ -26,12 +26,24 @@
 //! | `connect ADDRESS` | is refused, exit code 1 |
 //! | `crash` | the guest is lost |
 //! | `protocol-error` | the guest breaks the protocol |
+//! | `handler`, `handler N` | the lines below are the handler, which takes one call, or N calls, at once |
+//! | `count` | counts up a number, and gives it as the result |
+//! | `die-afterwards` | the guest ends by itself as soon as the call is answered |
+//!
+//! # Reuse
+//!
+//! A program with a `handler` line stays loaded in the modes `Warm` and `Forked`: the lines above run once, those below with
+//! every call. The number that `count` counts up stays from call to call in mode `Warm`; each call of mode `Forked` has a copy
+//! of what the lines above left. `throw` leaves the handler loaded; whatever else ends a program ends a warm one for good, and
+//! of a forked one only the call. An instance that has something loaded refuses another program, another mode, and more calls
+//! at once than the handler takes. [`Simulator::crash_all`] ends instances between calls.
 //!
 //! Runtime `go` checks the text and puts it at `/work/out/program`; a line that is no instruction is a compile error.
 
 mod backend;
 mod faults;
 mod instance;
+mod loaded;
 mod machine;
 mod program;
 

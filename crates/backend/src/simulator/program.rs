@@ -1,6 +1,6 @@
 //! The text of a program, parsed.
 
-use std::time::Duration;
+use std::{num::NonZeroU16, time::Duration};
 
 use vulcan_api::LogStream;
 
@@ -9,8 +9,14 @@ use vulcan_api::LogStream;
 pub(super) enum Instruction {
     Exit(i32),
     Signal(i32),
-    Print { stream: LogStream, bytes: Vec<u8> },
-    Flood { stream: LogStream, bytes: usize },
+    Print {
+        stream: LogStream,
+        bytes: Vec<u8>,
+    },
+    Flood {
+        stream: LogStream,
+        bytes: usize,
+    },
     Output(String),
     EchoInput,
     Args,
@@ -21,12 +27,22 @@ pub(super) enum Instruction {
     Allocate(u32),
     Fork(u32),
     Throw(String),
-    Write { path: String, text: String },
-    Fill { path: String, mib: u32 },
+    Write {
+        path: String,
+        text: String,
+    },
+    Fill {
+        path: String,
+        mib: u32,
+    },
     Read(String),
     Connect(String),
     Crash,
     ProtocolError,
+    /// What follows is called again; so many times at once.
+    Handler(NonZeroU16),
+    Count,
+    DieAfterwards,
 }
 
 /// Parses a whole program; the error names the line as a compiler would.
@@ -90,6 +106,10 @@ fn instruction(line: &str) -> Option<Instruction> {
         "connect" => Instruction::Connect(text()),
         "crash" => Instruction::Crash,
         "protocol-error" => Instruction::ProtocolError,
+        "handler" if rest.is_empty() => Instruction::Handler(NonZeroU16::MIN),
+        "handler" => Instruction::Handler(rest.parse().ok()?),
+        "count" => Instruction::Count,
+        "die-afterwards" => Instruction::DieAfterwards,
         _ => return None,
     })
 }

@@ -3,3 +3,4 @@
 mod conformance;
 mod guest;
 mod pages;
+mod simulator;
