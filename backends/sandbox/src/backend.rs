@@ -10,8 +10,8 @@ use vulcan_api::{InstanceId, IsolationClass, Resources, Runtime, RuntimeInfo};
 use vulcan_backend::{
     AGENT, Ability, Backend, BackendError, Capabilities, Instance, Probe, StartRequest, Swept,
 };
-use vulcan_host::memfd::sealed_executable;
-use vulcan_slots::{Guest, GuestProgram, Overhead, Pool, Prober, SlotOptions};
+use vulcan_host::{launcher::Program, memfd::sealed_executable};
+use vulcan_slots::{Guest, Overhead, Pool, Prober, SlotOptions};
 
 use crate::{Options, runtimes};
 
@@ -52,12 +52,11 @@ impl Sandbox {
 
     fn guest(&self, prepare: Option<Runtime>) -> Guest<'_> {
         Guest {
-            program: GuestProgram {
-                executable: self.agent.as_fd(),
-            },
+            program: Program::Descriptor(self.agent.as_fd()),
             abilities: ABILITIES,
             prepare,
             last_words: None,
+            hears_signals: true,
         }
     }
 }

@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "raw system calls")]
 
 use std::{
-    ffi::CStr,
+    ffi::{CStr, CString},
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
 };
@@ -136,6 +136,27 @@ pub(crate) fn execute(fd: BorrowedFd<'_>, name: &CStr) -> io::Error {
             libc::AT_EMPTY_PATH,
         );
     }
+    io::Error::last_os_error()
+}
+
+/// Replaces the process by the executable at `path`. Returns only on failure.
+pub(crate) fn execute_path(path: &str, argv: &[String], env: &[String]) -> io::Error {
+    let terminated = |texts: &[String]| {
+        texts
+            .iter()
+            .map(|text| CString::new(text.as_str()))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    let (Ok(path), Ok(argv), Ok(env)) = (CString::new(path), terminated(argv), terminated(env)) else {
+        return io::ErrorKind::InvalidInput.into();
+    };
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        let texts = texts.iter().map(|text| text.as_ptr());
+        texts.chain([std::ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(&argv), pointers(&env));
+    // SAFETY: all pointers are to terminated strings and arrays that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     io::Error::last_os_error()
 }
 

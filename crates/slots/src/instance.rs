@@ -1,11 +1,6 @@
 //! One live instance in a slot.
 
-use std::{
-    future::Future,
-    os::{fd::OwnedFd, unix::fs::FileExt as _},
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{future::Future, os::fd::OwnedFd, sync::OnceLock, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +13,7 @@ use vulcan_backend::{
 };
 use vulcan_host::{launcher::Launched, process::cpu_time_of};
 
-use crate::{pool::Lease, watch};
+use crate::{LastWords, pool::Lease, watch};
 
 /// How long the kernel gets to end what was killed; longer means that something hangs inside of it.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -29,32 +24,6 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
 /// Asks a program to end (man 7 signal).
 const SIGTERM: u8 = 15;
 
-/// A file that takes a guest's standard error. Nobody reads it while the guest lives; it counts as the guest's memory.
-#[derive(Debug)]
-pub struct LastWords {
-    /// The file in memory; the guest writes at the offset that both share.
-    pub file: std::fs::File,
-    /// Returns whether the end of it says that the guest died for want of memory.
-    pub tell_of_memory: fn(&[u8]) -> bool,
-}
-
-impl LastWords {
-    /// How much of the end is looked at.
-    const BYTES_MAX: usize = 16 * 1024;
-
-    fn tell_of_memory(&self) -> bool {
-        self.tail().is_ok_and(|tail| (self.tell_of_memory)(&tail))
-    }
-
-    fn tail(&self) -> std::io::Result<Vec<u8>> {
-        let begin = self.file.metadata()?.len().saturating_sub(Self::BYTES_MAX as u64);
-        let mut bytes = vec![0; Self::BYTES_MAX];
-        let read = self.file.read_at(&mut bytes, begin)?;
-        bytes.truncate(read);
-        Ok(bytes)
-    }
-}
-
 /// What an instance is made of.
 pub(crate) struct Parts {
     pub(crate) client: GuestClient,
@@ -63,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) resources: Resources,
     pub(crate) abilities: &'static [Ability],
     pub(crate) last_words: Option<LastWords>,
+    pub(crate) hears_signals: bool,
 }
 
 /// An instance: PID 1 of its namespaces in a leased slot.
@@ -73,6 +43,7 @@ pub struct SlotInstance {
     resources: Resources,
     abilities: &'static [Ability],
     last_words: Option<LastWords>,
+    hears_signals: bool,
     stopping: CancellationToken,
     /// What is being said to the guest: programs, commands, files.
     conversations: TaskTracker,
@@ -90,6 +61,7 @@ impl SlotInstance {
             resources: parts.resources,
             abilities: parts.abilities,
             last_words: parts.last_words,
+            hears_signals: parts.hears_signals,
             stopping: CancellationToken::new(),
             conversations: TaskTracker::new(),
             lease: Mutex::new(Some(parts.lease)),
@@ -159,7 +131,6 @@ impl SlotInstance {
         let lease = self.lease.lock().await;
         let usage = lease.as_ref().and_then(|lease| lease.usage().ok().flatten());
         usage.is_some_and(|usage| usage.oom_kills > 0)
-            || self.last_words.as_ref().is_some_and(LastWords::tell_of_memory)
     }
 
     fn out_of_memory(&self) -> WorkloadError {
@@ -168,6 +139,20 @@ impl SlotInstance {
             self.resources.mem_mb
         );
         WorkloadError::new(ErrorCode::OutOfMemory, message)
+    }
+
+    /// Judges a program that took its interpreter, the guest itself, with it.
+    fn of_crash(&self, words: &LastWords) -> Outcome {
+        // Who sees its end is the launcher; interpreters end themselves by this signal.
+        let signal = rustix::process::Signal::ABORT;
+        if words.tell_of_memory() {
+            return died(signal, self.out_of_memory());
+        }
+        let message = match words.told() {
+            told if told.is_empty() => "the program ended its interpreter".to_owned(),
+            told => format!("the program crashed its interpreter: {told}"),
+        };
+        died(signal, WorkloadError::new(ErrorCode::Signal, message))
     }
 
     /// Returns the processor time of the agent, which waits for every program; for want of a cgroup.
@@ -198,6 +183,17 @@ impl SlotInstance {
     }
 }
 
+/// Returns the outcome of a program that ended together with the guest.
+fn died(signal: rustix::process::Signal, error: WorkloadError) -> Outcome {
+    Outcome {
+        status: ExitStatus::Signal(signal.as_raw()),
+        output: None,
+        error: Some(error),
+        prepared_in: Duration::ZERO,
+        reusable: None,
+    }
+}
+
 #[async_trait]
 impl Instance for SlotInstance {
     async fn invoke(&self, invocation: Invocation, logs: LogSink) -> Result<Outcome, BackendError> {
@@ -207,13 +203,13 @@ impl Instance for SlotInstance {
                 error: Some(self.out_of_memory()),
                 ..outcome
             }),
-            Err(BackendError::Lost { .. }) if self.ran_out_of_memory().await => Ok(Outcome {
-                status: ExitStatus::Signal(rustix::process::Signal::KILL.as_raw()),
-                output: None,
-                error: Some(self.out_of_memory()),
-                prepared_in: Duration::ZERO,
-                reusable: None,
-            }),
+            Err(BackendError::Lost { .. }) if self.ran_out_of_memory().await => {
+                Ok(died(rustix::process::Signal::KILL, self.out_of_memory()))
+            }
+            Err(BackendError::Lost { reason }) => match &self.last_words {
+                Some(words) => Ok(self.of_crash(words)),
+                None => Err(BackendError::Lost { reason }),
+            },
             other => other,
         }
     }
@@ -229,7 +225,7 @@ impl Instance for SlotInstance {
 
     async fn stop(&self, grace: Duration) -> Result<(), BackendError> {
         self.stopping.cancel();
-        if !grace.is_zero() {
+        if self.hears_signals && !grace.is_zero() {
             self.ask_to_end(grace).await;
         }
         // The lock makes a second stop wait for the first, and a cancelled one leaves the lease for the next.

@@ -11,6 +11,7 @@
 //! know what runs inside: a backend brings the guest's executable and what its instances are able to do.
 
 mod instance;
+mod last_words;
 mod options;
 mod pool;
 mod probe;
@@ -18,9 +19,10 @@ mod slot;
 mod start;
 mod watch;
 
-pub use instance::{LastWords, SlotInstance};
+pub use instance::SlotInstance;
+pub use last_words::LastWords;
 pub use options::{Overhead, SlotOptions};
 pub use pool::Pool;
 pub use probe::{Prober, with_cause};
-pub use slot::GuestProgram;
+pub use slot::ViewParts;
 pub use start::Guest;

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeSet, VecDeque},
     io,
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use vulcan_host::{cgroup::Tree, launcher::LaunchError, memfd::sealed_executable}
 
 use crate::{
     SlotOptions,
-    slot::{Slot, SlotPlan},
+    slot::{Slot, SlotPlan, ViewParts},
 };
 
 const LAUNCHER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vulcan-launcher"));
@@ -56,6 +56,7 @@ impl Pool {
         let plan = SlotPlan {
             launcher: sealed_executable("vulcan-launcher", LAUNCHER)?,
             readable: options.readable.clone(),
+            view: OnceLock::new(),
             outer_id_first: is_root.then_some(options.outer_id_first),
             first: options.launch(&Resources::default(), tree.limits_memory()),
             tree,
@@ -66,6 +67,11 @@ impl Pool {
             state: Mutex::default(),
             tasks: TaskTracker::new(),
         }))
+    }
+
+    /// Puts more into the view of all instances. Only before the first start, and once: later calls change nothing.
+    pub fn furnish(&self, view: ViewParts) {
+        self.plan.view.get_or_init(|| view);
     }
 
     /// Returns what the backend decided.

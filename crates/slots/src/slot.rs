@@ -2,14 +2,14 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
+    os::fd::{AsFd, OwnedFd},
+    sync::{Arc, OnceLock},
 };
 
 use tokio::io::unix::AsyncFd;
 use vulcan_host::{
     cgroup::{Group, GroupUsage, Limits, Tree},
-    launcher::{Launch, LaunchError, Launched, Launcher, Ready, Setup},
+    launcher::{Launch, LaunchError, Launched, Launcher, Placed, Program, Ready, Setup, ViewFile},
     process::parent_of,
 };
 
@@ -27,11 +27,13 @@ pub(crate) struct Slot {
     group: Option<Group>,
 }
 
-/// What a launcher executes.
-#[derive(Debug)]
-pub struct GuestProgram<'a> {
-    /// A static executable in memory; its descriptor 3 is the stream to the host.
-    pub executable: BorrowedFd<'a>,
+/// What the view of all instances of a pool has beside what every view has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ViewParts {
+    /// Folders and files of the host, under other names.
+    pub placed: Vec<Placed>,
+    /// Files that are nowhere on the host; all together at most some 60 KB.
+    pub files: Vec<ViewFile>,
 }
 
 /// What all slots of a backend have in common.
@@ -41,6 +43,7 @@ pub(crate) struct SlotPlan {
     /// The launcher's executable, in memory.
     pub(crate) launcher: OwnedFd,
     pub(crate) readable: Vec<std::path::PathBuf>,
+    pub(crate) view: OnceLock<ViewParts>,
     /// The user id of slot 0, as root.
     pub(crate) outer_id_first: Option<u32>,
     /// What the first instance of a slot most likely is.
@@ -53,8 +56,11 @@ impl Slot {
     /// When it fails, or is dropped in the middle, nothing is left but perhaps an empty cgroup, which the next slot of the
     /// same number takes over.
     pub(crate) async fn make(plan: Arc<SlotPlan>, number: u32) -> Result<Self, LaunchError> {
+        let view = plan.view.get().cloned().unwrap_or_default();
         let setup = Setup {
             readable: plan.readable.clone(),
+            placed: view.placed,
+            files: view.files,
             outer_id: plan.outer_id_first.map(|first| first + number),
             first: Some(plan.first.clone()),
         };
@@ -81,12 +87,12 @@ impl Slot {
     pub(crate) async fn launch(
         &self,
         launch: Launch,
-        program: &GuestProgram<'_>,
+        program: Program<'_>,
         channel: OwnedFd,
     ) -> Result<Launched, LaunchError> {
         self.launcher
             .get_ref()
-            .send_launch(launch, program.executable, channel.as_fd())?;
+            .send_launch(launch, program, channel.as_fd())?;
         drop(channel);
         answer(&self.launcher, Launcher::try_launched).await
     }

@@ -5,20 +5,23 @@ use std::{os::unix::net::UnixStream as StdUnixStream, sync::Arc};
 use tokio::net::UnixStream;
 use vulcan_api::{Resources, Runtime};
 use vulcan_backend::{Ability, BackendError, GuestClient};
+use vulcan_host::launcher::Program;
 
-use crate::{GuestProgram, LastWords, Pool, SlotInstance, instance::Parts, pool::start_failed};
+use crate::{LastWords, Pool, SlotInstance, instance::Parts, pool::start_failed};
 
 /// What is started in a slot.
 #[derive(Debug)]
 pub struct Guest<'a> {
     /// What the launcher executes; it speaks the guest protocol.
-    pub program: GuestProgram<'a>,
+    pub program: Program<'a>,
     /// What instances are able to do beside running code.
     pub abilities: &'static [Ability],
     /// The runtime to be started already; `None` where the guest starts none ahead, or does so by itself.
     pub prepare: Option<Runtime>,
-    /// What the guest says to nobody before it dies.
+    /// What the guest says to nobody before it dies; `None` for a guest that outlives its programs.
     pub last_words: Option<LastWords>,
+    /// Whether programs can be asked to end before they are made to.
+    pub hears_signals: bool,
 }
 
 impl Pool {
@@ -62,13 +65,20 @@ impl Pool {
         // The host's half of the handshake waits in the socket while the guest starts.
         let launching = async {
             lease
-                .launch(launch, &guest.program, theirs.into())
+                .launch(launch, guest.program, theirs.into())
                 .await
                 .map_err(start_failed)
         };
         let (launched, client) = tokio::join!(launching, GuestClient::connect(ours, deadline));
         // Both end when one fails, and the launcher is the one that knows why.
-        let (launched, client) = (launched?, client?);
+        let launched = launched?;
+        let client = client.map_err(|error| match &guest.last_words {
+            Some(words) => words.explain(error),
+            None => error,
+        })?;
+        if let Some(runtime) = guest.prepare {
+            client.prepare(runtime, deadline).await?;
+        }
         SlotInstance::new(Parts {
             client,
             launched,
@@ -76,6 +86,7 @@ impl Pool {
             resources,
             abilities: guest.abilities,
             last_words: guest.last_words,
+            hears_signals: guest.hears_signals,
         })
         .map_err(|error| failed("watch the instance", error))
     }

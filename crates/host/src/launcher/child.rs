@@ -20,7 +20,7 @@ use rustix::{
 
 use super::{
     CHANNEL_FD, GUEST_ID, channel,
-    message::{Failure, Launch, Order, Step},
+    message::{Command, Failure, Launch, Order, Step},
     view,
 };
 use crate::{
@@ -46,13 +46,8 @@ pub(super) fn run(kind: &Launch, filter: &SyscallFilter, orders: &OwnedFd, statu
     let Ok(status) = rustix::io::fcntl_dupfd_cloexec(status, CHANNEL_FD + 1) else {
         sys::exit_now(1)
     };
-    let failure = match prepare(kind, filter, orders).and_then(|()| take_executable(orders)) {
-        Ok(executable) => {
-            let error = sys::execute(executable.as_fd(), view::agent_name());
-            Err::<(), _>(error)
-                .step("execute the guest agent")
-                .expect_err("it is an error")
-        }
+    let failure = match prepare(kind, filter, orders).and_then(|()| take_program(orders)) {
+        Ok(program) => become_program(&program),
         Err(failure) => failure,
     };
     let text = serde_json::to_vec(&failure).unwrap_or_default();
@@ -78,12 +73,39 @@ fn prepare(kind: &Launch, filter: &SyscallFilter, orders: &OwnedFd) -> Result<()
     confine(filter, kind)
 }
 
-fn take_executable(orders: &OwnedFd) -> Result<OwnedFd, Failure> {
+/// What this process becomes; its descriptors are in their places.
+enum Program {
+    Descriptor(OwnedFd),
+    Command(Command),
+}
+
+fn take_program(orders: &OwnedFd) -> Result<Program, Failure> {
     let (order, fds) = next_order(orders)?;
     match (order, <[OwnedFd; 2]>::try_from(fds)) {
-        (Order::Execute, Ok([executable, guest_channel])) => place_descriptors(executable, guest_channel),
-        (Order::Execute | Order::Prepare, _) => Err(out_of_turn()),
+        (Order::Execute(None), Ok([executable, channel])) => {
+            place_channel(executable, channel).map(Program::Descriptor)
+        }
+        (Order::Execute(Some(command)), Ok([channel, stderr])) => {
+            place_streams(&channel, &stderr)?;
+            Ok(Program::Command(command))
+        }
+        (Order::Execute(_) | Order::Prepare, _) => Err(out_of_turn()),
     }
+}
+
+/// Returns only on failure.
+fn become_program(program: &Program) -> Failure {
+    let (what, error) = match program {
+        Program::Descriptor(executable) => (
+            "execute the guest agent".to_owned(),
+            sys::execute(executable.as_fd(), view::agent_name()),
+        ),
+        Program::Command(command) => (
+            format!("execute {}", command.path),
+            sys::execute_path(&command.path, &command.argv, &command.env),
+        ),
+    };
+    Err::<(), _>(error).step(&what).expect_err("it is an error")
 }
 
 /// Gives up everything that foreign code must not have. The last thing before the exec.
@@ -194,7 +216,7 @@ fn silence_standard_streams() -> Result<(), Failure> {
 /// Leaves the channel as 3 beside the standard streams; everything else closes at the exec.
 ///
 /// Nobody may own a descriptor with that number when this is called: dropping it later would close ours.
-fn place_descriptors(executable: OwnedFd, guest_channel: OwnedFd) -> Result<OwnedFd, Failure> {
+fn place_channel(executable: OwnedFd, guest_channel: OwnedFd) -> Result<OwnedFd, Failure> {
     let above = CHANNEL_FD + 1;
     let moved = |fd: OwnedFd| rustix::io::fcntl_dupfd_cloexec(&fd, above);
     let executable = moved(executable).step("move the executable")?;
@@ -202,4 +224,12 @@ fn place_descriptors(executable: OwnedFd, guest_channel: OwnedFd) -> Result<Owne
     sys::place_descriptor(channel.as_raw_fd(), CHANNEL_FD).step("set the channel")?;
     sys::close_on_exec_from(above).step("close everything else")?;
     Ok(executable)
+}
+
+/// Leaves the channel as standard input and output beside standard error; everything else closes at the exec.
+fn place_streams(channel: &OwnedFd, stderr: &OwnedFd) -> Result<(), Failure> {
+    rustix::stdio::dup2_stdin(channel).step("set standard input")?;
+    rustix::stdio::dup2_stdout(channel).step("set standard output")?;
+    rustix::stdio::dup2_stderr(stderr).step("set standard error")?;
+    sys::close_on_exec_from(CHANNEL_FD).step("close everything else")
 }

@@ -6,14 +6,14 @@ use std::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::process::CommandExt,
     },
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::{
     channel,
-    message::{Failure, Launch, Ready, Reply, Request, Setup},
+    message::{Command, Failure, Launch, Ready, Reply, Request, Setup},
 };
 
 /// Why a launcher did not do what it was asked.
@@ -49,6 +49,21 @@ impl From<Failure> for LaunchError {
     }
 }
 
+/// What a launcher starts.
+#[derive(Debug)]
+pub enum Program<'a> {
+    /// A static executable, in memory perhaps, without arguments and environment. The channel is its descriptor 3, and its
+    /// standard streams lead nowhere.
+    Descriptor(BorrowedFd<'a>),
+    /// An executable of the view. The channel is both its standard input and output.
+    Command {
+        /// Which, and what it is told.
+        command: Command,
+        /// Where its standard error goes.
+        stderr: BorrowedFd<'a>,
+    },
+}
+
 /// A process that was started.
 #[derive(Debug)]
 pub struct Launched {
@@ -81,7 +96,7 @@ impl Launcher {
         .map_err(|error| LaunchError::Unreachable(error.into()))?;
         rustix::io::ioctl_fionbio(&ours, true).map_err(|error| LaunchError::Unreachable(error.into()))?;
         // A process group of its own: Ctrl-C in the terminal is for the server to handle.
-        let process = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
+        let process = std::process::Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
             .arg0("vulcan-launcher")
             .env_clear()
             .stdin(Stdio::from(theirs))
@@ -125,7 +140,7 @@ impl Launcher {
         }
     }
 
-    /// Tells the launcher to start `executable` with `guest_channel` as its descriptor 3.
+    /// Tells the launcher to start a program.
     ///
     /// # Errors
     ///
@@ -133,15 +148,15 @@ impl Launcher {
     pub fn send_launch(
         &self,
         launch: Launch,
-        executable: BorrowedFd<'_>,
+        program: Program<'_>,
         guest_channel: BorrowedFd<'_>,
     ) -> Result<(), LaunchError> {
-        channel::send(
-            self.socket.as_fd(),
-            &Request::Launch(launch),
-            &[executable, guest_channel],
-        )
-        .map_err(LaunchError::Unreachable)
+        let (command, fds) = match program {
+            Program::Descriptor(executable) => (None, [executable, guest_channel]),
+            Program::Command { command, stderr } => (Some(command), [guest_channel, stderr]),
+        };
+        channel::send(self.socket.as_fd(), &Request::Launch(launch, command), &fds)
+            .map_err(LaunchError::Unreachable)
     }
 
     /// Returns the process that was started, or `None` while it has not come: wait until `self` is readable.

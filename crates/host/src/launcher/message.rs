@@ -15,10 +15,46 @@ pub(super) const PACKET_BYTES_MAX: usize = 64 * 1024;
 pub struct Setup {
     /// Folders and files of the host that instances may read and execute, beside `/usr` and what belongs to it.
     pub readable: Vec<PathBuf>,
+    /// More of the host, under names that say nothing of it.
+    pub placed: Vec<Placed>,
+    /// Files that are nowhere on the host.
+    pub files: Vec<ViewFile>,
     /// The user and group id of the host that instances run under; `None` for that of the server, which is then no root.
     pub outer_id: Option<u32>,
     /// What the first launch most likely is, so that it can be prepared.
     pub first: Option<Launch>,
+}
+
+/// A folder or file of the host that instances may read and execute under another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placed {
+    /// Where it is on the host: no link.
+    pub from: PathBuf,
+    /// Where instances find it.
+    pub at: PathBuf,
+}
+
+/// A file that instances may read, and that exists in their view only. All files together must fit one packet, of 64 KiB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ViewFile {
+    /// Where instances find it.
+    pub at: PathBuf,
+    /// What is in it.
+    pub text: String,
+}
+
+/// An executable of the view, and what it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// Where it is in the view.
+    pub path: String,
+    /// Its arguments, its own name first.
+    pub argv: Vec<String>,
+    /// Its whole environment, as `NAME=value`.
+    pub env: Vec<String>,
 }
 
 /// What is wanted of one instance.
@@ -56,16 +92,17 @@ pub(super) struct Failure {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     Setup(Setup),
-    Launch(Launch),
+    /// With the channel; without a command it is preceded by the executable, with one it is followed by standard error.
+    Launch(Launch, Option<Command>),
 }
 
 /// What a launcher tells the child that waits.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Order {
     /// The ids are mapped: take them, and give up everything that foreign code must not have.
     Prepare,
-    /// Become the executable that comes with this, and its channel.
-    Execute,
+    /// Become this command, or else the executable that comes with this.
+    Execute(Option<Command>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -14,7 +14,7 @@
 //! nothing; and what the server holds (memory, secrets, descriptors) never is in the address space that is copied. The
 //! launcher ends when its socket closes, and the kernel then kills what it started: a dead server leaves nothing running.
 //!
-//! Refuses to know what runs inside: it is given an executable and a socket for it.
+//! Refuses to know what runs inside: it is given an executable, by descriptor or by its path in the view, and a socket for it.
 
 mod channel;
 mod child;
@@ -23,8 +23,8 @@ mod message;
 mod serve;
 mod view;
 
-pub use handle::{LaunchError, Launched, Launcher};
-pub use message::{Launch, Ready, Setup};
+pub use handle::{LaunchError, Launched, Launcher, Program};
+pub use message::{Command, Launch, Placed, Ready, Setup, ViewFile};
 pub use serve::run;
 
 /// The user and group id of everything inside an instance.

@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{
     GUEST_ID, channel, child,
-    message::{Failure, Launch, Order, Ready, Reply, Request, Setup, Step},
+    message::{Command, Failure, Launch, Order, Ready, Reply, Request, Setup, Step},
     view,
 };
 use crate::{
@@ -65,8 +65,8 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
                 }
                 Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
             },
-            Request::Launch(launch) => {
-                match start(prepared.as_ref(), spare.take(), &launch, fds) {
+            Request::Launch(launch, command) => {
+                match start(prepared.as_ref(), spare.take(), &launch, command, fds) {
                     Ok(started) => {
                         let reply = Reply::Launched {
                             pid: started.pid.as_raw_pid(),
@@ -102,7 +102,7 @@ fn prepare(setup: &Setup) -> Result<Prepared, Failure> {
         enter_user_namespace()?;
         0
     };
-    view::enter(&setup.readable)?;
+    view::enter(setup)?;
     Ok(Prepared { filter, outer_id })
 }
 
@@ -163,19 +163,19 @@ impl Spare {
                     status,
                 };
                 map_ids(pid, prepared.outer_id)
-                    .and_then(|()| spare.order(Order::Prepare, &[]))
+                    .and_then(|()| spare.order(&Order::Prepare, &[]))
                     .inspect_err(|_| spare.kill())?;
                 Ok(spare)
             }
         }
     }
 
-    fn order(&self, order: Order, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
-        channel::send(self.orders.as_fd(), &order, fds).step("tell the child what to do")
+    fn order(&self, order: &Order, fds: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        channel::send(self.orders.as_fd(), order, fds).step("tell the child what to do")
     }
 
-    fn execute(self, fds: &[OwnedFd; 2]) -> Result<Started, Failure> {
-        self.order(Order::Execute, &[fds[0].as_fd(), fds[1].as_fd()])
+    fn execute(self, command: Option<Command>, fds: &[OwnedFd; 2]) -> Result<Started, Failure> {
+        self.order(&Order::Execute(command), &[fds[0].as_fd(), fds[1].as_fd()])
             .and_then(|()| read_status(&self.status))
             .inspect_err(|_| self.kill())?;
         Ok(Started {
@@ -208,6 +208,7 @@ fn start(
     prepared: Option<&Prepared>,
     spare: Option<Spare>,
     launch: &Launch,
+    command: Option<Command>,
     fds: Vec<OwnedFd>,
 ) -> Result<Started, Failure> {
     let refused = |step: &str| Failure {
@@ -220,7 +221,7 @@ fn start(
         Some(spare) => spare,
         None => Spare::make(prepared, launch.clone())?,
     };
-    spare.execute(&fds)
+    spare.execute(command, &fds)
 }
 
 fn map_ids(pid: Pid, outer_id: u32) -> Result<(), Failure> {

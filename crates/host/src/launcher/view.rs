@@ -27,7 +27,7 @@ use rustix::{
     },
 };
 
-use super::message::{Failure, Step};
+use super::message::{Failure, Setup, Step, ViewFile};
 use crate::sys;
 
 /// Where the view is put together, in a mount namespace that nobody else sees.
@@ -69,12 +69,12 @@ pub(super) const DEVICES: [&str; 5] = [
 ];
 
 /// Moves this process into a mount namespace of its own whose root is the view.
-pub(super) fn enter(readable: &[PathBuf]) -> Result<(), Failure> {
+pub(super) fn enter(setup: &Setup) -> Result<(), Failure> {
     sys::unshare(rustix::thread::UnshareFlags::NEWNS).step("unshare the mount namespace")?;
     sys::mount_setattr_recursive(CWD, c"/", 0, libc::MS_PRIVATE).step("make all mounts private")?;
 
     // Taken before the assembly hides anything.
-    let parts = parts(readable)?;
+    let parts = parts(setup)?;
     let proc = open_tree(
         CWD,
         "/proc",
@@ -89,6 +89,9 @@ pub(super) fn enter(readable: &[PathBuf]) -> Result<(), Failure> {
     make_skeleton().step("make the folders of the view")?;
     for part in &parts {
         part.put()?;
+    }
+    for file in &setup.files {
+        make_file(file).step(&format!("make {} of the view", file.at.display()))?;
     }
     // An instance may mount its own /proc only where one is visible already (kernel: mnt_already_visible).
     attach(&proc, "proc").step("attach /proc")?;
@@ -144,32 +147,36 @@ enum Part {
     },
 }
 
-fn parts(readable: &[PathBuf]) -> Result<Vec<Part>, Failure> {
+fn parts(setup: &Setup) -> Result<Vec<Part>, Failure> {
     let fixed = PROGRAM_ROOTS
         .iter()
         .filter(|path| **path != "/usr/local")
         .chain(&ETC)
         .map(PathBuf::from);
+    let under_their_names = fixed
+        .chain(setup.readable.iter().cloned())
+        .map(|path| (path.clone(), path));
+    let placed = setup
+        .placed
+        .iter()
+        .map(|placed| (placed.from.clone(), placed.at.clone()));
+    let devices = DEVICES.iter().map(|device| (device.into(), device.into()));
+    let of_files = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let of_devices = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    let files = under_their_names
+        .chain(placed)
+        .map(|(from, at)| (from, at, of_files));
+    let devices = devices.map(|(from, at): (PathBuf, PathBuf)| (from, at, of_devices));
     let mut parts = Vec::new();
-    for path in fixed.chain(readable.iter().cloned()) {
-        let part = take(
-            &path,
-            libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV,
-        );
-        parts.extend(part.step(&format!("take a copy of {}", path.display()))?);
-    }
-    for device in DEVICES {
-        let part = take(
-            Path::new(device),
-            libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-        );
-        parts.extend(part.step(&format!("take a copy of {device}"))?);
+    for (from, at, attributes) in files.chain(devices) {
+        let part = take(&from, at, attributes);
+        parts.extend(part.step(&format!("take a copy of {}", from.display()))?);
     }
     Ok(parts)
 }
 
-/// Takes a copy of a path of the host; `None` where there is none.
-fn take(path: &Path, attributes: u64) -> io::Result<Option<Part>> {
+/// Takes a copy of a path of the host, to be put somewhere in the view; `None` where there is none.
+fn take(path: &Path, at: PathBuf, attributes: u64) -> io::Result<Option<Part>> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -177,7 +184,7 @@ fn take(path: &Path, attributes: u64) -> io::Result<Option<Part>> {
     };
     if metadata.is_symlink() {
         return Ok(Some(Part::Link {
-            path: path.to_owned(),
+            path: at,
             to: fs::read_link(path)?,
         }));
     }
@@ -186,7 +193,7 @@ fn take(path: &Path, attributes: u64) -> io::Result<Option<Part>> {
     let mount = open_tree(CWD, path, flags)?;
     sys::mount_setattr_recursive(mount.as_fd(), c"", attributes, 0)?;
     Ok(Some(Part::Mount {
-        path: path.to_owned(),
+        path: at,
         is_dir: metadata.is_dir(),
         mount,
     }))
@@ -230,6 +237,11 @@ fn relative(path: &Path) -> &Path {
 
 fn make_parent(path: &Path) -> io::Result<()> {
     relative(path).parent().map_or(Ok(()), fs::create_dir_all)
+}
+
+fn make_file(file: &ViewFile) -> io::Result<()> {
+    make_parent(&file.at)?;
+    fs::File::create_new(relative(&file.at))?.write_all(file.text.as_bytes())
 }
 
 fn umask_for_all() {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{Read as _, Seek as _, Write as _},
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
@@ -13,7 +13,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vulcan_host::{
     ProcessLimits,
-    launcher::{Launch, LaunchError, Launched, Launcher, Setup},
+    launcher::{Command, Launch, LaunchError, Launched, Launcher, Placed, Program, Setup, ViewFile},
     memfd::sealed_executable,
 };
 
@@ -27,15 +27,25 @@ fn wait_until_readable(fd: impl AsFd) {
     assert_eq!(ready, 1, "nothing came within 30 s");
 }
 
+/// What a launcher is told that has nothing special in its view; the user id counts as root.
+fn setup(outer_id: u32) -> Setup {
+    let is_root = rustix::process::geteuid().is_root();
+    Setup {
+        readable: Vec::new(),
+        placed: Vec::new(),
+        files: Vec::new(),
+        outer_id: is_root.then_some(outer_id),
+        first: None,
+    }
+}
+
 fn launcher() -> Launcher {
+    launcher_with(setup(1_900_900_000))
+}
+
+fn launcher_with(setup: Setup) -> Launcher {
     let launcher =
         Launcher::start(File::open(env!("CARGO_BIN_EXE_vulcan-launcher")).unwrap().as_fd()).unwrap();
-    let is_root = rustix::process::geteuid().is_root();
-    let setup = Setup {
-        readable: Vec::new(),
-        outer_id: is_root.then_some(1_900_100_000),
-        first: None,
-    };
     launcher.send_setup(setup).unwrap();
     wait_until_readable(&launcher);
     launcher.try_ready().unwrap().expect("it was readable");
@@ -65,7 +75,11 @@ fn program(path: &str) -> File {
 fn start(launcher: &Launcher, program: &File) -> Result<(Launched, UnixStream), LaunchError> {
     let (ours, theirs) = UnixStream::pair().unwrap();
     ours.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    launcher.send_launch(launch(), program.as_fd(), OwnedFd::from(theirs).as_fd())?;
+    launcher.send_launch(
+        launch(),
+        Program::Descriptor(program.as_fd()),
+        OwnedFd::from(theirs).as_fd(),
+    )?;
     wait_until_readable(launcher);
     Ok((launcher.try_launched()?.expect("it was readable"), ours))
 }
@@ -140,15 +154,67 @@ fn a_launch_before_the_setup_is_refused() {
 
 #[test]
 fn a_folder_that_does_not_exist_is_no_hindrance() {
-    let launcher =
-        Launcher::start(File::open(env!("CARGO_BIN_EXE_vulcan-launcher")).unwrap().as_fd()).unwrap();
-    let is_root = rustix::process::geteuid().is_root();
-    let setup = Setup {
+    launcher_with(Setup {
         readable: vec!["/nowhere/at/all".into()],
-        outer_id: is_root.then_some(1_900_100_001),
-        first: None,
+        ..setup(1_900_900_001)
+    });
+}
+
+/// Runs a shell of the view as a command, and returns what it wrote to its standard output and error.
+fn run_command(launcher: &Launcher, path: &str, script: &str) -> Result<(String, String), LaunchError> {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    ours.write_all(b"from the host\n").unwrap();
+    let mut stderr = tempfile::tempfile().unwrap();
+    let command = Command {
+        path: path.to_owned(),
+        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
+        env: vec!["A=one two".to_owned()],
     };
-    launcher.send_setup(setup).unwrap();
-    wait_until_readable(&launcher);
-    assert!(launcher.try_ready().unwrap().is_some());
+    let program = Program::Command {
+        command,
+        stderr: stderr.as_fd(),
+    };
+    launcher.send_launch(launch(), program, OwnedFd::from(theirs).as_fd())?;
+    wait_until_readable(launcher);
+    launcher.try_launched()?.expect("it was readable");
+    let (mut said, mut complained) = (String::new(), String::new());
+    ours.read_to_string(&mut said).unwrap();
+    stderr.rewind().unwrap();
+    stderr.read_to_string(&mut complained).unwrap();
+    Ok((said, complained))
+}
+
+#[test]
+fn a_command_of_the_view_has_the_channel_as_its_standard_streams_and_nothing_else() {
+    let launcher = launcher_with(Setup {
+        placed: vec![Placed {
+            from: std::fs::canonicalize("/bin/sh").unwrap(),
+            at: "/opt/shell".into(),
+        }],
+        files: vec![ViewFile {
+            at: "/opt/files/text".into(),
+            text: "in the view only".to_owned(),
+        }],
+        ..setup(1_900_900_002)
+    });
+    let script = "read line; echo \"$line, $A\"; read text < /opt/files/text; echo \"$text\"; echo aside >&2; \
+                  cd /proc/self/fd; for fd in *; do test -e \"$fd\" && echo \"open $fd\"; done; \
+                  echo x 2>&- > /opt/files/text || echo read-only";
+
+    let (said, complained) = run_command(&launcher, "/opt/shell", script).unwrap();
+
+    assert_eq!(
+        said,
+        "from the host, one two\nin the view only\nopen 0\nopen 1\nopen 2\nread-only\n"
+    );
+    assert_eq!(complained.lines().next(), Some("aside"));
+}
+
+#[test]
+fn a_command_that_is_not_in_the_view_is_refused_and_the_launcher_goes_on() {
+    let launcher = launcher();
+    let error = run_command(&launcher, "/opt/nothing", "").unwrap_err();
+    assert_eq!(error.to_string(), "execute /opt/nothing");
+    run_command(&launcher, "/bin/sh", "read line").unwrap();
 }

@@ -1,0 +1,1 @@
+//! The `isolate` class.
