@@ -6,8 +6,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{RequestBuilder, Url};
 use serde::de::DeserializeOwned;
 use vulcan_api::{
-    BackendList, NodeInfo, NodeList, NodeName, Stats, Workload, WorkloadAccepted, WorkloadId, WorkloadList,
-    WorkloadSpec,
+    BackendList, Benchmark, BenchmarkId, BenchmarkList, BenchmarkSpec, NodeInfo, NodeList, NodeName, Stats,
+    Workload, WorkloadAccepted, WorkloadId, WorkloadList, WorkloadSpec,
 };
 
 use crate::{ClientError, Endpoint, ListQuery, LogOptions, LogTail, RunOptions, http::Call};
@@ -232,6 +232,54 @@ impl Client {
     /// [`ClientError`].
     pub async fn stats(&self) -> Result<Stats, ClientError> {
         self.fetch("v1/stats", "send its counts").await
+    }
+
+    /// Begins a benchmark, and returns its first record.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn benchmark_begin(&self, spec: &BenchmarkSpec) -> Result<Benchmark, ClientError> {
+        let request = self.0.http.post(self.0.url("v1/benchmarks")).json(spec);
+        self.0
+            .call("begin the benchmark", SUBMIT_LIMIT)
+            .json(request)
+            .await
+    }
+
+    /// Returns a benchmark once it is over, or as it is after `wait`: a minute at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn benchmark_get(&self, id: BenchmarkId, wait: Duration) -> Result<Benchmark, ClientError> {
+        let call = self
+            .0
+            .call("send the benchmark's record", wait.saturating_add(ANSWER_LIMIT));
+        let request = self
+            .0
+            .get(&format!("v1/benchmarks/{id}"))
+            .query(&[("wait", format!("{}ms", wait.as_millis()))]);
+        call.json(request).await
+    }
+
+    /// Ends a benchmark; one that is over stays as it is. Returns its record.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn benchmark_cancel(&self, id: BenchmarkId) -> Result<Benchmark, ClientError> {
+        let request = self.0.http.delete(self.0.url(&format!("v1/benchmarks/{id}")));
+        self.0.call("end the benchmark", ANSWER_LIMIT).json(request).await
+    }
+
+    /// Returns what is kept of all benchmarks, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn benchmarks(&self) -> Result<BenchmarkList, ClientError> {
+        self.fetch("v1/benchmarks", "list the benchmarks").await
     }
 
     /// Checks within `limit` that a vulcan server lives there: that it says so, and that it speaks this API.

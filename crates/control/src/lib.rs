@@ -9,6 +9,7 @@
 //! Refuses to know concrete backends, paths of the host and the guest protocol.
 
 mod app;
+mod benchmark;
 mod board;
 mod budget;
 mod causes;

@@ -17,6 +17,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vulcan_bus::{Command, ControlEnd};
 
 use crate::{
+    benchmark::{self, Desk},
     budget::Budget,
     driver::{Driver, Message, Recovery, Shared},
     metrics::{Metrics, RECENT_MAX, SharedRegistry},
@@ -43,6 +44,7 @@ pub(crate) struct Service {
     pub(crate) is_draining: AtomicBool,
     pub(crate) checks: Semaphore,
     pub(crate) budget: Budget,
+    pub(crate) benchmarks: Desk,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
@@ -104,6 +106,7 @@ pub async fn start(options: Options, bus: ControlEnd, registry: SharedRegistry) 
         clock: Arc::clone(&options.clock),
         metrics,
     };
+    benchmark::end_former(&shared).await?;
     let commands = bus.commands.clone();
     let caps = (options.output_bytes_max, options.log_bytes_max);
     let mut driver = Driver::new(shared.clone(), bus, options.queue_len_max, caps);
@@ -118,6 +121,7 @@ pub async fn start(options: Options, bus: ControlEnd, registry: SharedRegistry) 
     ));
     let service = Service {
         budget: Budget::new(options.held_bytes_max),
+        benchmarks: Desk::default(),
         options,
         shared,
         driver: inbox,

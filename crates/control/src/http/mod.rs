@@ -4,6 +4,10 @@
 //! `app` room's.
 
 mod backend_list;
+mod benchmark_begin;
+mod benchmark_cancel;
+mod benchmark_get;
+mod benchmark_list;
 mod body;
 mod docs_page;
 mod health;

@@ -45,6 +45,7 @@ pub(super) fn info() -> OpenApi {
         )
         .tags(Some([
             tag("workloads", "Run code, and see what became of it"),
+            tag("benchmarks", "Measure what each class of isolation costs here"),
             tag("platform", "What the platform has and how it does"),
         ]))
         .build()

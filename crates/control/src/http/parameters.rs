@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, request::Parts},
 };
 use serde_json::Value;
-use vulcan_api::{NodeName, Problem, ProblemKind, WorkloadId};
+use vulcan_api::{IdError, NodeName, Problem, ProblemKind, WorkloadId};
 
 use crate::app::Refused;
 
@@ -18,17 +18,17 @@ const KEY_CHARS_MAX: usize = 255;
 /// The header of idempotency keys.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The id in the path.
-pub(super) struct Id(pub(super) WorkloadId);
+/// The id in the path, a workload's where nothing else is said.
+pub(super) struct Id<T = WorkloadId>(pub(super) T);
 
-impl<S: Send + Sync> FromRequestParts<S> for Id {
+impl<S: Send + Sync, T: FromStr<Err = IdError>> FromRequestParts<S> for Id<T> {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         let text = path_text(parts, state).await?;
         text.parse()
             .map(Self)
-            .map_err(|error: vulcan_api::IdError| invalid_id(&text, &error))
+            .map_err(|error: IdError| invalid_id(&text, &error))
     }
 }
 

@@ -13,7 +13,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use vulcan_api::ProblemKind;
 
 use super::{
-    backend_list, docs_page, health, metrics_text, node_get, node_list, openapi, problem_page,
+    backend_list, benchmark_begin, benchmark_cancel, benchmark_get, benchmark_list, docs_page, health,
+    metrics_text, node_get, node_list, openapi, problem_page,
     request::{self, Requests},
     stats_get, workload_get, workload_kill, workload_list, workload_logs, workload_run, workload_submit,
 };
@@ -45,6 +46,8 @@ pub(super) fn api() -> OpenApiRouter<Handle> {
         .routes(routes!(backend_list::handle))
         .routes(routes!(node_list::handle))
         .routes(routes!(node_get::handle))
+        .routes(routes!(benchmark_list::handle, benchmark_begin::handle))
+        .routes(routes!(benchmark_get::handle, benchmark_cancel::handle))
         .routes(routes!(stats_get::handle))
         .routes(routes!(metrics_text::handle))
         .routes(routes!(health::alive))

@@ -3,6 +3,7 @@
 //! One task writes, and commits many commands at once; a small pool reads. Refuses to know what a record means: it stores
 //! what it is given, and says whether it is stored.
 
+mod benchmarks;
 mod database;
 mod error;
 mod read;

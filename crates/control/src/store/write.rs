@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use sqlx::{Row, SqliteConnection};
-use vulcan_api::{Code, NodeName, Program, Status, Timestamp, Workload, WorkloadId};
+use vulcan_api::{Benchmark, Code, NodeName, Program, Status, Timestamp, Workload, WorkloadId};
 
-use super::{Error, row, step::insert_wholes};
+use super::{Error, benchmarks, row, step::insert_wholes};
 
 /// A new workload.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub(crate) enum Write {
     Delete(Vec<WorkloadId>),
     /// Keys that were claimed before this time.
     ExpireKeys(Timestamp),
+    /// A benchmark as it is now: the whole record, whatever was written before.
+    Benchmark(Arc<Benchmark>),
 }
 
 /// What became of a write.
@@ -81,7 +83,7 @@ impl Write {
             Self::Insert(insert) => insert.key.is_none() && insert.program.is_none(),
             Self::End { has_program, .. } => !*has_program,
             Self::Placed { .. } | Self::Whole(_) | Self::ExpireKeys(_) => true,
-            Self::Delete(_) => false,
+            Self::Delete(_) | Self::Benchmark(_) => false,
         }
     }
 
@@ -103,6 +105,7 @@ impl Write {
             Self::End { record, has_program } => end(connection, record, *has_program).await?,
             Self::Whole(record) => insert_wholes(connection, &[record]).await?,
             Self::Delete(workloads) => delete(connection, workloads).await?,
+            Self::Benchmark(record) => benchmarks::put(connection, record).await?,
             Self::ExpireKeys(before) => {
                 sqlx::query("DELETE FROM idempotency_keys WHERE created_at < $1")
                     .bind(before.as_millis())

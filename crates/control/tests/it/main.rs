@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod archives;
+mod benchmarks;
 mod connections;
 mod drain;
 mod idempotency;

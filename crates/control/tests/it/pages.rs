@@ -36,6 +36,10 @@ async fn the_description_names_every_route_and_no_reference_dangles() {
         GET /metrics metrics
         GET /readyz readyz
         GET /v1/backends backend_list
+        GET /v1/benchmarks benchmark_list
+        POST /v1/benchmarks benchmark_begin
+        DELETE /v1/benchmarks/{id} benchmark_cancel
+        GET /v1/benchmarks/{id} benchmark_get
         GET /v1/nodes node_list
         GET /v1/nodes/{name} node_get
         GET /v1/stats stats_get
