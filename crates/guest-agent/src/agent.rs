@@ -12,10 +12,12 @@ use vulcan_guest_protocol::GuestFrame;
 
 use crate::{
     connection::{Connection, Error},
+    family,
     files::{Reading, Writing},
     limits::REAPED_MAX,
     places::Places,
     program::{AtEnd, Program, Stream},
+    resident::Resident,
     sys,
     upload::Upload,
 };
@@ -32,7 +34,9 @@ pub(crate) fn run(places: Places) -> Result<(), Error> {
         connection,
         child_events: sys::child_events()?,
         channels: BTreeMap::new(),
+        resident: None,
         places,
+        is_forsaken: false,
         is_init: std::process::id() == 1,
         is_welcome: false,
         is_over: false,
@@ -48,7 +52,11 @@ pub(crate) struct Agent {
     pub(crate) connection: Connection,
     child_events: std::os::fd::OwnedFd,
     pub(crate) channels: BTreeMap<u32, Channel>,
+    /// What waits for code or for calls.
+    pub(crate) resident: Option<Resident>,
     pub(crate) places: Places,
+    /// The handler that was loaded is gone: once everything was said, the guest is over.
+    pub(crate) is_forsaken: bool,
     /// Whether this is the first process of a guest, so that everything else may be killed.
     is_init: bool,
     pub(crate) is_welcome: bool,
@@ -70,8 +78,9 @@ pub(crate) enum Channel {
 enum Token {
     Host,
     Children,
-    Stdin(u32),
+    Feed(u32),
     Pipe(u32, Stream),
+    Resident,
 }
 
 impl Agent {
@@ -81,13 +90,13 @@ impl Agent {
                 self.handle(token, events)?;
             }
             if self.may_have_ended {
-                self.reap();
+                self.reap()?;
             }
             self.pump_files()?;
             self.finish_programs()?;
-            if !self.connection.flush()? {
-                self.is_over = true;
-            }
+            let is_there = self.connection.flush()?;
+            let is_done = self.is_forsaken && self.channels.is_empty() && !self.connection.has_waiting();
+            self.is_over |= !is_there || is_done;
         }
         Ok(())
     }
@@ -124,14 +133,18 @@ impl Agent {
             (Token::Host, self.connection.stream().as_fd(), host),
             (Token::Children, self.child_events.as_fd(), PollFlags::IN),
         ];
+        let words = self.resident.as_ref().and_then(Resident::words_to_poll);
+        interests.extend(words.map(|words| (Token::Resident, words.as_fd(), PollFlags::IN)));
         let has_room = self.connection.has_room();
         for (number, channel) in &self.channels {
             let Channel::Program(program) = channel else {
                 continue;
             };
-            if let Some(stdin) = program.stdin_to_poll() {
-                interests.push((Token::Stdin(*number), stdin.as_fd(), PollFlags::OUT));
-            }
+            interests.extend(
+                program
+                    .feeds_to_poll()
+                    .map(|feed| (Token::Feed(*number), feed.as_fd(), PollFlags::OUT)),
+            );
             if has_room {
                 interests.extend(
                     program
@@ -148,7 +161,7 @@ impl Agent {
         self.connection.takes_requests() && !self.programs().any(Program::holds_host_up)
     }
 
-    fn programs(&self) -> impl Iterator<Item = &Program> {
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &Program> {
         self.channels.values().filter_map(|channel| match channel {
             Channel::Program(program) => Some(&**program),
             Channel::Upload(_) | Channel::Reading(_) | Channel::Writing(_) => None,
@@ -183,11 +196,12 @@ impl Agent {
             Token::Host if events.contains(PollFlags::IN) => self.receive()?,
             Token::Host if events.intersects(PollFlags::HUP | PollFlags::ERR) => self.is_over = true,
             Token::Host => {}
-            Token::Stdin(number) => {
+            Token::Feed(number) => {
                 if let Some(Channel::Program(program)) = self.channels.get_mut(&number) {
-                    program.write_stdin();
+                    program.write();
                 }
             }
+            Token::Resident => self.hear_resident()?,
             Token::Pipe(number, stream) => {
                 self.read_pipe(number, stream)?;
             }
@@ -210,9 +224,21 @@ impl Agent {
             sys::kill(-program.pid(), libc::SIGKILL);
         }
         if let Some(frame) = frame {
+            self.announce(number)?;
             self.connection.send(number, &frame)?;
         }
         Ok(true)
+    }
+
+    /// Tells the host that a program runs, once. Of a later call it hears with the first thing that there is to say, since
+    /// nobody waits for it.
+    pub(crate) fn announce(&mut self, number: u32) -> Result<(), Error> {
+        if let Some(Channel::Program(program)) = self.channels.get_mut(&number)
+            && program.announce()
+        {
+            self.connection.send(number, &GuestFrame::Started)?;
+        }
+        Ok(())
     }
 
     fn receive(&mut self) -> Result<(), Error> {
@@ -228,11 +254,11 @@ impl Agent {
         Ok(())
     }
 
-    fn reap(&mut self) {
+    fn reap(&mut self) -> Result<(), Error> {
         self.may_have_ended = false;
         for _ in 0..REAPED_MAX {
             let Some(pid) = sys::ended_child() else {
-                return;
+                return Ok(());
             };
             let program = self.channels.values().find_map(|channel| match channel {
                 Channel::Program(program) if program.pid() == pid && program.is_running() => {
@@ -240,6 +266,8 @@ impl Agent {
                 }
                 _ => None,
             });
+            let resident = self.resident.as_ref().filter(|resident| resident.pid() == pid);
+            let program = program.or_else(|| resident.map(Resident::at_end));
             // Before the process is forgotten, so that its id still means its group.
             match program {
                 Some(AtEnd::KillAll) => self.kill_everything(),
@@ -248,9 +276,11 @@ impl Agent {
             }
             if let Some(status) = sys::reap(pid) {
                 self.note_end(pid, status);
+                self.resident_ended(pid, status)?;
             }
         }
         self.may_have_ended = true;
+        Ok(())
     }
 
     fn note_end(&mut self, pid: i32, status: vulcan_guest_protocol::ExitStatus) {
@@ -269,8 +299,15 @@ impl Agent {
             sys::kill(-1, libc::SIGKILL);
             return;
         }
-        for program in self.programs().filter(|program| program.is_running()) {
-            sys::kill(-program.pid(), libc::SIGKILL);
+        let running = self.programs().filter(|program| program.is_running());
+        for pid in running
+            .map(Program::pid)
+            .chain(self.resident.as_ref().map(Resident::pid))
+        {
+            for child in family::children_of(pid) {
+                sys::kill(-child, libc::SIGKILL);
+            }
+            sys::kill(-pid, libc::SIGKILL);
         }
     }
 
@@ -293,23 +330,31 @@ impl Agent {
         Ok(())
     }
 
-    /// Passes on what ended programs left in their pipes, and says goodbye to those that have no more to say.
+    /// Passes on what ended programs and calls left in their pipes, and says goodbye to those that have no more to say.
     fn finish_programs(&mut self) -> Result<(), Error> {
-        let ended: Vec<u32> = self
+        let draining: Vec<u32> = self
             .channels
             .iter()
-            .filter(|(_, channel)| matches!(channel, Channel::Program(program) if !program.is_running()))
+            .filter(|(_, channel)| matches!(channel, Channel::Program(program) if program.is_draining()))
             .map(|(number, _)| *number)
             .collect();
-        for number in ended {
-            for stream in [Stream::Stdout, Stream::Stderr, Stream::Report] {
+        for number in draining {
+            for stream in [Stream::Stdout, Stream::Stderr, Stream::Report, Stream::Words] {
                 while self.read_pipe(number, stream)? {}
             }
-            if let Some(Channel::Program(program)) = self.channels.get(&number)
-                && let Some(exited) = program.exited(now())
+            let Some(Channel::Program(program)) = self.channels.get(&number) else {
+                continue;
+            };
+            let Some(exited) = program.exited(now()) else {
+                continue;
+            };
+            self.announce(number)?;
+            let is_reusable = exited.reusable > 0;
+            self.connection.send(number, &GuestFrame::Exited(exited))?;
+            if let Some(Channel::Program(program)) = self.channels.remove(&number)
+                && is_reusable
             {
-                self.channels.remove(&number);
-                self.connection.send(number, &GuestFrame::Exited(exited))?;
+                self.keep(program);
             }
         }
         Ok(())

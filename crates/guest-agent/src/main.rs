@@ -4,6 +4,8 @@
 //! host ◀── frames on fd 3 ──▶ agent ──▶ program: stdin, stdout, stderr, result (its fd 3)
 //! ```
 //!
+//! A handler may stay for further calls, and an interpreter may be started before there is any code: see `resident`.
+//!
 //! One thread, one poll loop, no runtime. Started with an empty environment inside finished walls: it reaps, runs programs,
 //! moves files, and kills everything when the host goes away. Every buffer has a limit: a program that floods is held up by
 //! its own pipes. Refuses to know what isolates it.
@@ -13,7 +15,10 @@
 mod agent;
 mod archive;
 mod connection;
+mod family;
+mod feed;
 mod files;
+mod job;
 mod limits;
 mod paths;
 mod places;
@@ -21,10 +26,12 @@ mod process;
 mod program;
 mod refusal;
 mod requests;
+mod resident;
 mod result;
 mod runtime;
 mod sys;
 mod upload;
+mod words;
 
 use std::process::ExitCode;
 

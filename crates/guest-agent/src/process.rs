@@ -27,8 +27,19 @@ pub(crate) struct Command {
     pub(crate) env: BTreeMap<String, String>,
     /// Its working directory.
     pub(crate) cwd: PathBuf,
-    /// Whether its descriptor 3 is the way of a shim's report.
-    pub(crate) has_shim: bool,
+    /// What it has beside standard input, output and error.
+    pub(crate) shim: Shim,
+}
+
+/// Whether a program runs under a shim, and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shim {
+    /// None.
+    None,
+    /// Descriptor 3 is the way of its report.
+    Reports,
+    /// And descriptor 4 is where jobs come from.
+    Resident,
 }
 
 /// A program that runs, and our ends of its pipes; none of them blocks.
@@ -39,6 +50,7 @@ pub(crate) struct Child {
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
     pub(crate) report: Option<OwnedFd>,
+    pub(crate) jobs: Option<OwnedFd>,
 }
 
 /// Returns the variables that every program has, below those of the user.
@@ -72,16 +84,21 @@ pub(crate) fn start(command: &Command) -> io::Result<Child> {
     let (stdin_theirs, stdin) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let (stdout, stdout_theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, stderr_theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let report = if command.has_shim {
-        Some(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?)
-    } else {
-        None
+    let report = match command.shim {
+        Shim::None => None,
+        Shim::Reports | Shim::Resident => Some(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?),
+    };
+    let jobs = match command.shim {
+        Shim::None | Shim::Reports => None,
+        Shim::Resident => Some(job_socket()?),
     };
     let mut files = vec![stdin_theirs.as_fd(), stdout_theirs.as_fd(), stderr_theirs.as_fd()];
     files.extend(report.as_ref().map(|(_, theirs)| theirs.as_fd()));
+    files.extend(jobs.as_ref().map(|(_, theirs)| theirs.as_fd()));
+    let extra = [report.as_ref(), jobs.as_ref()];
     for ours in [&stdin, &stdout, &stderr]
         .into_iter()
-        .chain(report.as_ref().map(|(ours, _)| ours))
+        .chain(extra.into_iter().flatten().map(|(ours, _)| ours))
     {
         rustix::io::ioctl_fionbio(ours, true)?;
     }
@@ -95,5 +112,13 @@ pub(crate) fn start(command: &Command) -> io::Result<Child> {
         stdout,
         stderr,
         report: report.map(|(ours, _)| ours),
+        jobs: jobs.map(|(ours, _)| ours),
     })
+}
+
+fn job_socket() -> io::Result<(OwnedFd, OwnedFd)> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    Ok(socketpair(family, kind, SocketFlags::CLOEXEC, None)?)
 }

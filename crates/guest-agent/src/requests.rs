@@ -1,17 +1,20 @@
 //! What the host asks: every frame of it, and what it brings about.
 
 use vulcan_guest_protocol::{
-    Exec, GuestFrame, HostFrame, Invoke, InvokeMode, Refusal, RefusalCode, Welcome, negotiate,
+    CodeForm, Exec, GuestFrame, HostFrame, Invoke, InvokeMode, Refusal, RefusalCode, Welcome, negotiate,
 };
 
 use crate::{
     agent::{Agent, Channel},
     connection::Error,
+    family,
     files::{Reading, Writing},
     limits::CHANNELS_MAX,
-    process::{self, Command},
+    process::{self, Command, Shim},
     program::{AtEnd, Program, Terms},
-    refusal, runtime, sys,
+    refusal,
+    resident::Resident,
+    runtime, sys,
     upload::Upload,
 };
 
@@ -39,8 +42,11 @@ impl Agent {
                 self.signal(number, request.signal);
                 Ok(())
             }
-            HostFrame::Prepare(_) => Err(refusal::invalid("this guest prepares no interpreter")),
-            HostFrame::Invoke(_) | HostFrame::Exec(_) | HostFrame::ReadFile(_) | HostFrame::WriteFile(_) => {
+            HostFrame::Prepare(_)
+            | HostFrame::Invoke(_)
+            | HostFrame::Exec(_)
+            | HostFrame::ReadFile(_)
+            | HostFrame::WriteFile(_) => {
                 return self.open(number, frame);
             }
         };
@@ -60,7 +66,8 @@ impl Agent {
     }
 
     fn open(&mut self, number: u32, frame: HostFrame) -> Result<Result<(), Refusal>, Error> {
-        if self.channels.contains_key(&number) {
+        let is_awaited = self.resident.as_ref().and_then(Resident::channel) == Some(number);
+        if is_awaited || self.channels.contains_key(&number) {
             return Ok(Err(refusal::invalid(format!("channel {number} is in use"))));
         }
         if self.channels.len() >= CHANNELS_MAX {
@@ -68,7 +75,11 @@ impl Agent {
             return Ok(Err(refusal::busy(message)));
         }
         let channel = match frame {
+            HostFrame::Invoke(invoke) if invoke.code_form == CodeForm::Loaded => {
+                return Ok(self.call(number, &invoke));
+            }
             HostFrame::Invoke(invoke) => return self.invoke(number, invoke),
+            HostFrame::Prepare(request) => return self.prepare(number, &request),
             HostFrame::Exec(exec) => return self.exec(number, exec),
             HostFrame::ReadFile(request) => Reading::open(request).map(Channel::Reading),
             HostFrame::WriteFile(request) => Writing::open(request).map(Channel::Writing),
@@ -76,7 +87,6 @@ impl Agent {
             | HostFrame::Data(_)
             | HostFrame::DataEnd
             | HostFrame::Signal(_)
-            | HostFrame::Prepare(_)
             | HostFrame::Shutdown => return Ok(Ok(())),
         };
         match channel {
@@ -128,19 +138,28 @@ impl Agent {
         };
         let prepared = upload
             .finish(&self.places)
-            .and_then(|invoke| Ok((runtime::command(&invoke, &self.places)?, invoke)));
+            .and_then(|invoke| self.invoke_resident(number, invoke, input))
+            .and_then(|left| {
+                left.map(|invoke| Ok((runtime::command(&invoke, &self.places)?, invoke)))
+                    .transpose()
+            });
         let (command, invoke) = match prepared {
-            Ok(prepared) => prepared,
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => {
+                self.announce(number)?;
+                return Ok(Ok(()));
+            }
             Err(refusal) => return Ok(Err(refusal)),
         };
         let terms = Terms {
             input_bytes: Some(invoke.input_bytes),
             output_bytes_max: invoke.output_bytes_max,
-            at_end: if invoke.mode == InvokeMode::Once {
-                AtEnd::KillAll
-            } else {
+            at_end: if invoke.mode == InvokeMode::Beside {
                 AtEnd::KillGroup
+            } else {
+                AtEnd::KillAll
             },
+            stays: None,
         };
         self.start(number, &command, terms, input)
     }
@@ -163,12 +182,13 @@ impl Agent {
             argv,
             env,
             cwd: exec.cwd.into(),
-            has_shim: false,
+            shim: Shim::None,
         };
         let terms = Terms {
             input_bytes: None,
             output_bytes_max: 0,
             at_end: AtEnd::Leave,
+            stays: None,
         };
         self.start(number, &command, terms, &[])
     }
@@ -180,8 +200,9 @@ impl Agent {
         terms: Terms,
         input: &[u8],
     ) -> Result<Result<(), Refusal>, Error> {
-        let child = match process::start(command) {
-            Ok(child) => child,
+        let started = process::start(command).and_then(|child| Program::new(child, terms));
+        let mut program = match started {
+            Ok(program) => program,
             Err(error) => {
                 let program = command.argv.first().map_or("", String::as_str);
                 let mut refusal = refusal::io(format_args!("start {program}"), &error);
@@ -191,19 +212,26 @@ impl Agent {
                 return Ok(Err(refusal));
             }
         };
-        let mut program = Program::new(child, terms);
         program.take_input(input);
         self.channels.insert(number, Channel::Program(Box::new(program)));
-        self.connection.send(number, &GuestFrame::Started)?;
+        self.announce(number)?;
         Ok(Ok(()))
     }
 
+    /// Passes a signal on to a program. Of a forked call, to the fork: the process that it was made from serves the next.
     fn signal(&self, number: u32, signal: u8) {
-        if let Some(Channel::Program(program)) = self.channels.get(&number)
-            && program.is_running()
-            && (1..=64).contains(&signal)
-        {
+        let Some(Channel::Program(program)) = self.channels.get(&number) else {
+            return;
+        };
+        if program.is_draining() || !(1..=64).contains(&signal) {
+            return;
+        }
+        if program.stays() != Some(InvokeMode::Forked) {
             sys::kill(-program.pid(), signal.into());
+            return;
+        }
+        for child in family::children_of(program.pid()) {
+            sys::kill(-child, signal.into());
         }
     }
 }

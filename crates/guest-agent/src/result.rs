@@ -42,6 +42,14 @@ impl Report {
         }
     }
 
+    /// The report of a later call: everybody knows that there is a handler.
+    pub(crate) fn of_call(output_bytes_max: u64) -> Self {
+        Self {
+            is_handler: true,
+            ..Self::new(output_bytes_max)
+        }
+    }
+
     /// Takes the next bytes, and returns those that belong to the result.
     pub(crate) fn take<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
         while self.state == State::Tag

@@ -1,6 +1,7 @@
 //! How each runtime is started.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsStr,
     io::Write,
     path::{Path, PathBuf},
@@ -11,7 +12,7 @@ use vulcan_guest_protocol::{CodeForm, GuestRuntime, Invoke, InvokeMode, Refusal}
 use crate::{
     paths,
     places::Places,
-    process::{self, Command},
+    process::{self, Command, Shim},
     refusal,
 };
 
@@ -41,13 +42,11 @@ const NODE_SHIM_NAME: &str = ".vulcan-shim.cjs";
 pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refusal> {
     let entrypoint = places.work.join(&invoke.entrypoint);
     let file = text(&entrypoint)?;
-    let context = [invoke.workload.clone(), invoke.timeout_ms.to_string()];
     let mut cwd = places.work.clone();
     let mut env = process::environment(places, invoke.env.clone());
     let mut argv = match invoke.runtime {
-        GuestRuntime::Python => python(&file, context, invoke.mode == InvokeMode::Once)?,
-        GuestRuntime::Node => node(&file, places, context, "javascript")?,
-        GuestRuntime::Typescript => node(&file, places, context, "typescript")?,
+        GuestRuntime::Python => python(invoke.mode == InvokeMode::Once)?,
+        GuestRuntime::Node | GuestRuntime::Typescript => node(places)?,
         GuestRuntime::Bash => vec![interpreter("bash", "bash", &["/bin/bash"])?, file],
         GuestRuntime::Binary => binary(&entrypoint, file)?,
         GuestRuntime::GoBuild => {
@@ -57,28 +56,83 @@ pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refus
             argv
         }
     };
-    argv.extend(invoke.args.iter().cloned());
-    if argv.iter().any(|arg| arg.contains('\0'))
-        || env
-            .iter()
-            .any(|(name, value)| name.contains(['\0', '=']) || value.contains('\0'))
-    {
-        let message = "an argument or a variable contains a NUL byte, or a variable's name a '='";
-        return Err(refusal::invalid(message));
+    let has_shim = matches!(
+        invoke.runtime,
+        GuestRuntime::Python | GuestRuntime::Node | GuestRuntime::Typescript
+    );
+    if has_shim {
+        argv.extend(shim_arguments(invoke, places)?);
     }
+    argv.extend(invoke.args.iter().cloned());
+    refuse_nul(&argv, &env)?;
     Ok(Command {
         argv,
         env,
         cwd,
-        has_shim: matches!(
-            invoke.runtime,
-            GuestRuntime::Python | GuestRuntime::Node | GuestRuntime::Typescript
-        ),
+        shim: if has_shim { Shim::Reports } else { Shim::None },
     })
 }
 
+/// What a shim is told of its program, in front of the program's own arguments.
+pub(crate) fn shim_arguments(invoke: &Invoke, places: &Places) -> Result<Vec<String>, Refusal> {
+    let mut arguments = vec![text(&places.work.join(&invoke.entrypoint))?];
+    match invoke.runtime {
+        GuestRuntime::Node => arguments.push("javascript".to_owned()),
+        GuestRuntime::Typescript => arguments.push("typescript".to_owned()),
+        GuestRuntime::Python | GuestRuntime::Bash | GuestRuntime::Binary | GuestRuntime::GoBuild => {}
+    }
+    arguments.extend([invoke.workload.clone(), invoke.timeout_ms.to_string()]);
+    Ok(arguments)
+}
+
+/// Refuses what no program can be given.
+pub(crate) fn refuse_nul(argv: &[String], env: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let is_bad = argv.iter().any(|arg| arg.contains('\0'))
+        || env
+            .iter()
+            .any(|(name, value)| name.contains(['\0', '=']) || value.contains('\0'));
+    if is_bad {
+        let message = "an argument or a variable contains a NUL byte, or a variable's name a '='";
+        return Err(refusal::invalid(message));
+    }
+    Ok(())
+}
+
+/// An interpreter with a shim that can wait for code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Python,
+    Node,
+}
+
+impl Engine {
+    /// Returns what runs a runtime's code; `None` where every program is started by itself. Deno is: its shim cannot be given
+    /// more descriptors.
+    pub(crate) fn of(runtime: GuestRuntime) -> Option<Self> {
+        match runtime {
+            GuestRuntime::Python => Some(Self::Python),
+            GuestRuntime::Node | GuestRuntime::Typescript => find("node").map(|_| Self::Node),
+            GuestRuntime::Bash | GuestRuntime::Binary | GuestRuntime::GoBuild => None,
+        }
+    }
+
+    /// Returns what to start ahead of the code, or to stay with it.
+    pub(crate) fn resident(self, places: &Places, env: BTreeMap<String, String>) -> Result<Command, Refusal> {
+        let argv = match self {
+            Self::Python => python(true)?,
+            Self::Node => node(places)?,
+        };
+        Ok(Command {
+            argv,
+            env,
+            cwd: places.work.clone(),
+            shim: Shim::Resident,
+        })
+    }
+}
+
 /// `-S` leaves out `site`, which takes a third of the interpreter's start; the shim adds what people miss of it.
-fn python(file: &str, [workload, timeout_ms]: [String; 2], one_shot: bool) -> Result<Vec<String>, Refusal> {
+fn python(one_shot: bool) -> Result<Vec<String>, Refusal> {
     let program = interpreter(
         "Python",
         "python3",
@@ -92,13 +146,11 @@ fn python(file: &str, [workload, timeout_ms]: [String; 2], one_shot: bool) -> Re
     let shim = [PYTHON_START, PYTHON_MAGIC, PYTHON_CODE, PYTHON_SHIM, PYTHON_RARE];
     argv.push("-c".to_owned());
     argv.extend(shim.map(str::to_owned));
-    argv.push(file.to_owned());
-    argv.extend([workload, timeout_ms]);
     Ok(argv)
 }
 
 /// The shim is a file, since code that `-e` evaluates leaves its helpers in the global scope of the program.
-fn node(file: &str, places: &Places, context: [String; 2], language: &str) -> Result<Vec<String>, Refusal> {
+fn node(places: &Places) -> Result<Vec<String>, Refusal> {
     let mut argv = if let Some(node) = find("node") {
         vec![node]
     } else if let Some(deno) = find("deno") {
@@ -123,12 +175,7 @@ fn node(file: &str, places: &Places, context: [String; 2], language: &str) -> Re
         .and_then(|folder| paths::make_file(&folder, shim, 0o444))
         .and_then(|mut file| file.write_all(NODE_SHIM.as_bytes()))
         .map_err(|error| refusal::io(format_args!("write {NODE_SHIM_NAME}"), &error))?;
-    argv.extend([
-        text(&places.tmp.join(shim))?,
-        file.to_owned(),
-        language.to_owned(),
-    ]);
-    argv.extend(context);
+    argv.push(text(&places.tmp.join(shim))?);
     Ok(argv)
 }
 

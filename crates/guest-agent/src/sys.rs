@@ -63,6 +63,21 @@ pub(crate) fn ended_child() -> Option<i32> {
     (status == 0 && pid > 0).then_some(pid)
 }
 
+/// Returns whether a child has ended, without forgetting it.
+pub(crate) fn has_ended(pid: i32) -> bool {
+    let Ok(id) = libc::id_t::try_from(pid) else {
+        return true;
+    };
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: info is valid for writes, and all zeroes are a valid siginfo_t.
+    let (status, ended) = unsafe {
+        let status = libc::waitid(libc::P_PID, id, info.as_mut_ptr(), flags);
+        (status, info.assume_init().si_pid())
+    };
+    status != 0 || ended == pid
+}
+
 /// Forgets an ended child, and returns how it ended.
 pub(crate) fn reap(pid: i32) -> Option<ExitStatus> {
     let mut status = 0;

@@ -46,23 +46,32 @@ def wait(awaitable):
     return asyncio.run(main())
 
 
-def fail(error):
-    """Reports an exception that the program did not catch, and ends it."""
+def failure(error):
+    """Tells the log of an exception that the program did not catch, and returns the report of it."""
     import traceback
 
     trace = users_part(error.__traceback__)
     stack = "".join(traceback.format_exception(type(error), error, trace))
     say(stack)
-    report("exception", headline(error), stack[-STACK_CHARS:])
-    sys.exit(1)
+    return report("exception", headline(error), stack[-STACK_CHARS:])
 
 
 def invalid(error):
-    """Reports a result that cannot be sent, and ends the program."""
+    """Tells the log of a result that cannot be sent, and returns the report of it."""
     message = "the handler's result cannot be sent as JSON: " + (str(error) or type(error).__name__)
     say(message + "\n")
-    report("output_invalid", message, None)
-    sys.exit(1)
+    return report("output_invalid", message, None)
+
+
+def exit_code(leaving):
+    """Returns the exit code that sys.exit asked for, as the interpreter would."""
+    code = leaving.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 255
+    say(str(code) + "\n")
+    return 1
 
 
 def users_part(trace):
@@ -98,9 +107,6 @@ def say(text):
 
 def report(code, message, stack):
     import json
-    import posix
 
     text = json.dumps({"code": code, "message": message[:MESSAGE_CHARS], "stack": stack})
-    rest = memoryview(b"E" + text.encode())
-    while rest:
-        rest = rest[posix.write(3, rest) :]
+    return b"E" + text.encode()

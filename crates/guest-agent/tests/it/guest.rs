@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use vulcan_guest_protocol::{
     CodeForm, DATA_BYTES_MAX, Direction, Exited, FromGuest, GENERATION_MAX, GENERATION_MIN, GuestFrame,
-    GuestRuntime, Hello, HostFrame, Invoke, InvokeMode, Refusal,
+    GuestRuntime, Hello, HostFrame, Invoke, InvokeMode, Prepare, Refusal,
 };
 
 /// Longer than anything here takes, the Go compiler's first run on a slow machine included.
@@ -166,6 +166,38 @@ impl Guest {
         self.finish(1)
     }
 
+    /// Starts an interpreter ahead.
+    pub(crate) fn prepare(&mut self, runtime: GuestRuntime) {
+        self.send(1000, &HostFrame::Prepare(Prepare { runtime }));
+        let answer = self.finish(1000);
+        assert!(answer.is_done, "{answer:?}");
+    }
+
+    pub(crate) fn begin_call(&mut self, channel: u32, mode: InvokeMode, input: &str) {
+        self.begin(channel, &Run::call(GuestRuntime::Python, mode, input));
+    }
+
+    /// Calls what is loaded.
+    pub(crate) fn call(&mut self, mode: InvokeMode, input: &str) -> Answer {
+        self.begin_call(2, mode, input);
+        self.finish(2)
+    }
+
+    pub(crate) fn children(&self) -> Vec<u32> {
+        children_of(self.agent.id())
+    }
+
+    pub(crate) fn kill_children(&self) {
+        for child in self.children() {
+            let pid = rustix::process::Pid::from_raw(child.cast_signed()).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+
+    pub(crate) fn wait_for_children(&self, count: usize) {
+        poll(|| self.children().len() == count);
+    }
+
     /// Closes the stream, and waits for the agent's end.
     pub(crate) fn hang_up(mut self) -> std::process::ExitStatus {
         self.stream.shutdown(std::net::Shutdown::Both).unwrap();
@@ -227,6 +259,39 @@ impl Answer {
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
+}
+
+/// Waits until something holds.
+#[expect(clippy::disallowed_methods, reason = "a deadline of real processes")]
+fn poll(holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "it never held");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Returns the children of a process, zombies included.
+pub(crate) fn children_of(pid: u32) -> Vec<u32> {
+    let is_child = |candidate: &u32| {
+        std::fs::read_to_string(format!("/proc/{candidate}/stat"))
+            .ok()
+            .and_then(|stat| {
+                let (_, rest) = stat.rsplit_once(')')?;
+                rest.split(' ').nth(2)?.parse().ok()
+            })
+            .is_some_and(|parent: u32| parent == pid)
+    };
+    let processes = std::fs::read_dir("/proc").unwrap();
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(is_child)
+        .collect()
+}
+
+/// Waits until a process is gone, or nothing but its entry is left.
+pub(crate) fn wait_until_gone(pid: i64) {
+    poll(|| std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z ")));
 }
 
 /// A program to run.
@@ -306,9 +371,22 @@ impl Run {
         self
     }
 
-    pub(crate) fn repeatable(mut self) -> Self {
-        self.invoke.mode = InvokeMode::Beside;
+    pub(crate) fn repeatable(self) -> Self {
+        self.mode(InvokeMode::Beside)
+    }
+
+    pub(crate) fn mode(mut self, mode: InvokeMode) -> Self {
+        self.invoke.mode = mode;
         self
+    }
+
+    /// A call of what is loaded.
+    fn call(runtime: GuestRuntime, mode: InvokeMode, input: &str) -> Self {
+        let mut run = Self::file(runtime, "", "").input(input).mode(mode);
+        run.invoke.code_form = CodeForm::Loaded;
+        run.invoke.workload = "wl_call".into();
+        run.invoke.timeout_ms = 5000;
+        run
     }
 }
 

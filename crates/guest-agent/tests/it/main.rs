@@ -11,5 +11,6 @@ mod files;
 mod node;
 mod processes;
 mod python;
+mod reuse_python;
 mod scripts;
 mod typescript;
