@@ -176,6 +176,13 @@ impl Simulator {
         self
     }
 
+    /// Says that instances outlive the server, as those of a virtual machine do; call it before the backend is shared.
+    #[must_use]
+    pub const fn outliving(mut self) -> Self {
+        self.capabilities.outlives_server = true;
+        self
+    }
+
     /// Ends every instance that lives, as a crash would: calls that run are lost, idle ones are over.
     pub fn crash_all(&self) {
         for inner in locked(&self.shared.instances).drain(..) {
