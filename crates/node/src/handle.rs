@@ -38,8 +38,10 @@ impl Handle {
     pub async fn drain(&self) {
         // A status tells the control plane at once.
         self.node.drain_began.cancel();
+        self.node.pool.close();
         self.node.supervisors.close();
         self.node.supervisors.wait().await;
+        self.node.pool.closed().await;
         self.node.outbox.settle().await;
     }
 

@@ -14,7 +14,7 @@ use prometheus_client::{
 };
 use vulcan_api::{IsolationClass, Runtime, StartKind};
 
-use crate::{Capacity, admission::Used};
+use crate::{Capacity, admission::Used, pool::Reason};
 
 /// What a node counts; clones count together.
 #[derive(Debug, Clone)]
@@ -28,6 +28,23 @@ pub struct Metrics {
     capacity_instances: Gauge,
     capacity_instances_used: Gauge,
     logs_truncated: Counter,
+    pools: PoolMetrics,
+}
+
+/// What the pools count.
+#[derive(Debug, Clone)]
+struct PoolMetrics {
+    hits: Family<StartLabels, Counter>,
+    misses: Family<StartLabels, Counter>,
+    refill_seconds: Family<CodeLabels, Histogram, fn() -> Histogram>,
+    evictions: Family<ReasonLabels, Counter>,
+    memory: Gauge<f64, AtomicU64>,
+    memory_max: Gauge<f64, AtomicU64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: Label,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -67,9 +84,13 @@ pub(crate) struct Kind {
     pub(crate) runtime: Runtime,
 }
 
-/// Whether an instance runs code or is being removed.
+/// What an instance does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum InstanceState {
+    /// Waits, and never ran code.
+    Blank,
+    /// Waits with loaded code.
+    Warm,
     Running,
     Stopping,
 }
@@ -77,6 +98,8 @@ pub(crate) enum InstanceState {
 impl InstanceState {
     const fn as_str(self) -> &'static str {
         match self {
+            Self::Blank => "blank",
+            Self::Warm => "warm",
             Self::Running => "running",
             Self::Stopping => "stopping",
         }
@@ -119,6 +142,7 @@ impl Metrics {
         );
         let help = "Workloads of whose log a part was dropped";
         registry.register("logs_truncated", help, metrics.logs_truncated.clone());
+        metrics.pools.register(registry);
         metrics
     }
 
@@ -138,27 +162,53 @@ impl Metrics {
             capacity_instances: Gauge::default(),
             capacity_instances_used: Gauge::default(),
             logs_truncated: Counter::default(),
+            pools: PoolMetrics::new(),
         }
+    }
+
+    /// Counts a workload that found an instance that was ready.
+    pub(crate) fn pool_hit(&self, kind: Kind, start: StartKind) {
+        self.pools.hits.get_or_create(&StartLabels::of(kind, start)).inc();
+    }
+
+    /// Counts a workload that could have had such an instance, and found none.
+    pub(crate) fn pool_missed(&self, kind: Kind, start: StartKind) {
+        self.pools
+            .misses
+            .get_or_create(&StartLabels::of(kind, start))
+            .inc();
+    }
+
+    /// Counts an instance that was started ahead.
+    pub(crate) fn pool_refilled(&self, kind: Kind, took: Duration) {
+        let labels = CodeLabels::of(kind);
+        let histogram = self.pools.refill_seconds.get_or_create(&labels);
+        histogram.observe(took.as_secs_f64());
+    }
+
+    /// Counts an idle instance that was stopped.
+    pub(crate) fn pool_evicted(&self, reason: Reason) {
+        let reason = Label(reason.as_str());
+        self.pools.evictions.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Sets what idle instances are charged, and what they may be.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub(crate) fn pool_memory(&self, bytes: u64, max: u64) {
+        self.pools.memory.set(bytes as f64);
+        self.pools.memory_max.set(max as f64);
     }
 
     /// Counts an instance that became ready.
     pub(crate) fn started(&self, kind: Kind, start: StartKind, took: Duration) {
-        let labels = StartLabels {
-            isolation: Label(kind.isolation.as_str()),
-            runtime: Label(kind.runtime.as_str()),
-            start: Label(start.as_str()),
-        };
         self.start_seconds
-            .get_or_create(&labels)
+            .get_or_create(&StartLabels::of(kind, start))
             .observe(took.as_secs_f64());
     }
 
     /// Counts a program that ran.
     pub(crate) fn ran(&self, kind: Kind, took: Duration, mem_peak_mb: Option<f64>) {
-        let labels = CodeLabels {
-            isolation: Label(kind.isolation.as_str()),
-            runtime: Label(kind.runtime.as_str()),
-        };
+        let labels = CodeLabels::of(kind);
         self.run_seconds
             .get_or_create(&labels)
             .observe(took.as_secs_f64());
@@ -197,6 +247,55 @@ impl Metrics {
         self.capacity_memory_used.set(bytes(used.mem_mb));
         self.capacity_instances.set(capacity.instances_max.into());
         self.capacity_instances_used.set(used.instances.into());
+    }
+}
+
+impl PoolMetrics {
+    fn new() -> Self {
+        // 0.5 ms to 33 s, as starts.
+        let refills: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 17));
+        Self {
+            hits: Family::default(),
+            misses: Family::default(),
+            refill_seconds: Family::new_with_constructor(refills),
+            evictions: Family::default(),
+            memory: Gauge::default(),
+            memory_max: Gauge::default(),
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let help = "Workloads that found an instance that was ready";
+        registry.register("pool_hits", help, self.hits.clone());
+        let help = "Workloads that could have had an instance that was ready, and found none";
+        registry.register("pool_misses", help, self.misses.clone());
+        let help = "Seconds that starting an instance ahead took";
+        registry.register("pool_refill_seconds", help, self.refill_seconds.clone());
+        let help = "Idle instances that were stopped";
+        registry.register("pool_evictions", help, self.evictions.clone());
+        let help = "Memory that idle instances are charged";
+        registry.register("pool_memory_bytes", help, self.memory.clone());
+        let help = "The most memory that idle instances may take together";
+        registry.register("pool_memory_max_bytes", help, self.memory_max.clone());
+    }
+}
+
+impl CodeLabels {
+    const fn of(kind: Kind) -> Self {
+        Self {
+            isolation: Label(kind.isolation.as_str()),
+            runtime: Label(kind.runtime.as_str()),
+        }
+    }
+}
+
+impl StartLabels {
+    const fn of(kind: Kind, start: StartKind) -> Self {
+        Self {
+            isolation: Label(kind.isolation.as_str()),
+            runtime: Label(kind.runtime.as_str()),
+            start: Label(start.as_str()),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     compile::Compiler,
     logs::Logs,
     outbox::Outbox,
+    pool::Pool,
     store::Store,
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Node {
     pub(crate) store: Store,
     pub(crate) outbox: Outbox,
     pub(crate) compiler: Compiler,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) bare: Bare,
     pub(crate) started_at: Timestamp,
     /// The supervisors: what a drain waits for.

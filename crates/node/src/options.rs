@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use vulcan_api::{Clock, NodeName, Resources, SystemClock};
 use vulcan_backend::Backend;
 
-use crate::{Metrics, host};
+use crate::{Metrics, PoolLimits, host};
 
 /// What a node is given when it starts.
 #[derive(Clone)]
@@ -28,6 +28,8 @@ pub struct Options {
     pub intervals: Intervals,
     /// How programs are compiled.
     pub compile: CompileLimits,
+    /// What is kept ready.
+    pub pools: PoolLimits,
 }
 
 impl Options {
@@ -44,6 +46,7 @@ impl Options {
             metrics,
             intervals: Intervals::default(),
             compile: CompileLimits::default(),
+            pools: PoolLimits::default(),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     measure::measure,
     node::Node,
     outbox::Outbox,
+    pool::{Memory, Pool, Setup},
     recovery::recover,
     status,
     store::{Database, Store},
@@ -57,7 +58,16 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
     let writer = TaskTracker::new();
     let store = Store::start(database, &writer);
     let outbox = Outbox::new(end.reports, store.clone(), options.intervals, stored);
+    let pool = Pool::new(Setup {
+        limits: options.pools.clone(),
+        backends: backends.clone(),
+        clock: Arc::clone(&options.clock),
+        metrics: options.metrics.clone(),
+        stop: options.intervals.stop,
+        memory: Box::new(Memory::read),
+    });
     let node = Arc::new(Node {
+        pool,
         started_at: options.clock.now(),
         logs: Logs::new(options.data_dir.join("logs"), Arc::clone(&options.clock)),
         compiler: Compiler::new(&options),
@@ -78,6 +88,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         work: std::sync::Mutex::default(),
     });
     let seen = status::look(&node).await;
+    node.pool.offered(&seen);
     run(&node, end.commands, seen);
     Ok(Handle {
         recovery,
@@ -113,6 +124,7 @@ fn run(node: &Arc<Node>, commands: mpsc::Receiver<Command>, seen: Vec<BackendInf
             .clone()
             .run_until_cancelled_owned(async move { tending.outbox.tend().await }),
     );
+    node.background.spawn(tend_pool(Arc::clone(node)));
     node.background.spawn(
         closing
             .clone()
@@ -123,6 +135,21 @@ fn run(node: &Arc<Node>, commands: mpsc::Receiver<Command>, seen: Vec<BackendInf
             .clone()
             .run_until_cancelled_owned(obey(Arc::clone(node), commands)),
     );
+}
+
+/// Keeps instances ready until the node drains or closes; nothing of the pools is left then.
+async fn tend_pool(node: Arc<Node>) {
+    if !node.pool.is_enabled() {
+        return;
+    }
+    // All of them may be dropped: what tending began is on tasks of its own.
+    tokio::select! {
+        () = Arc::clone(&node.pool).tend() => {}
+        () = node.drain_began.cancelled() => {}
+        () = node.closing.cancelled() => {}
+    }
+    node.pool.close();
+    node.pool.closed().await;
 }
 
 /// Carries out commands one after the other; none of them makes the next one wait.

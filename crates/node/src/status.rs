@@ -39,6 +39,7 @@ pub(crate) async fn report(node: Arc<Node>, mut backends: Vec<BackendInfo>) {
                     looked_at = Instant::now();
                     let seen = look(&node).await;
                     if seen != backends {
+                        node.pool.offered(&seen);
                         backends = seen;
                         break;
                     }
@@ -83,7 +84,10 @@ async fn info(node: &Node, backend: &dyn Backend) -> BackendInfo {
     }
 }
 
-fn status(node: &Node, backends: Vec<BackendInfo>) -> NodeStatus {
+fn status(node: &Node, mut backends: Vec<BackendInfo>) -> NodeStatus {
+    for backend in &mut backends {
+        backend.pools = node.pool.infos(backend.isolation);
+    }
     let (used, workloads) = node.census();
     let is_usable = backends.iter().any(|backend| backend.readiness.is_usable());
     let info = NodeInfo {

@@ -11,4 +11,4 @@ mod reader;
 mod writer;
 
 pub(crate) use directory::Logs;
-pub(crate) use writer::Ended;
+pub(crate) use writer::{Ended, Writer};

@@ -48,6 +48,8 @@ pub(crate) fn options(directory: &Path, simulator: &Simulator, registry: &mut Re
         mem_mb: 100_000,
         instances_max: 256,
     };
+    // Most tests count instances; those of the pools turn it on.
+    options.pools.enabled = false;
     options.intervals.resend_min = Duration::from_millis(50);
     options.intervals.acknowledge = Duration::from_millis(200);
     options

@@ -48,7 +48,10 @@ fn die_in_the_middle(directory: &Arc<TempDir>, simulator: &Simulator) {
 
 #[test]
 fn an_instance_that_lives_is_adopted_and_ended() {
-    let (directory, simulator) = (Arc::new(tempfile::tempdir().unwrap()), Simulator::new());
+    let (directory, simulator) = (
+        Arc::new(tempfile::tempdir().unwrap()),
+        Simulator::new().outliving(),
+    );
     die_in_the_middle(&directory, &simulator);
 
     Runtime::new().unwrap().block_on(async {
@@ -73,7 +76,10 @@ fn an_instance_that_lives_is_adopted_and_ended() {
 
 #[test]
 fn an_instance_that_nobody_noted_is_swept() {
-    let (directory, simulator) = (Arc::new(tempfile::tempdir().unwrap()), Simulator::new());
+    let (directory, simulator) = (
+        Arc::new(tempfile::tempdir().unwrap()),
+        Simulator::new().outliving(),
+    );
     die_in_the_middle(&directory, &simulator);
     std::fs::remove_file(directory.path().join("data/node.db")).unwrap();
     for leftover in ["node.db-wal", "node.db-shm"] {

@@ -1,84 +1,67 @@
-//! One task per workload: the only writer of its instance.
-//!
-//! What happens next is decided by [`lifecycle::next`](crate::lifecycle::next); here it is done.
+//! A workload from its admission to its end.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
-use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 use vulcan_api::{
-    Code, ErrorCode, InstanceId, LogStream, Program, Resources, Runtime, StartKind, Timestamp, Usage,
-    WorkloadError, WorkloadId,
+    Code, ErrorCode, InstanceId, LogStream, Network, Program, Resources, Reuse, Runtime, StartKind,
+    Timestamp, Usage, WorkloadError, WorkloadId,
 };
-use vulcan_backend::{
-    Backend, BackendError, Disposition, Instance, Invocation, InvokeMode, LogChunk, LogSink, Outcome,
-    StartRequest,
-};
+use vulcan_backend::{Backend, Instance, Invocation, LogChunk, Outcome};
 use vulcan_bus::{Assignment, StopReason, WorkloadEnd, WorkloadReport, WorkloadState};
 
+use super::{log::Log, tenancy::Tenancy};
 use crate::{
     compile::{CompileError, CompileRequest},
-    host,
     lifecycle::{Action, Event, State, Verdict, next},
-    logs,
     metrics::{Counted, InstanceState, Kind},
     node::{Node, Share},
-    outcome::{chain, conclude, invoke_failure, start_failure},
+    outcome::{chain, conclude, invoke_failure},
+    pool::{After, Pool},
     store::InstanceRow,
 };
 
-/// How many chunks of output wait for the log; a program that is faster waits.
-const CHUNKS_LEN_MAX: usize = 16;
-/// How often a start is tried in all, where the backend says that it may pass.
-const START_ATTEMPTS_MAX: u32 = 4;
-/// The pause before the second start; it doubles.
-const START_PAUSE: Duration = Duration::from_millis(20);
-/// How long an instance may take to say what it used.
-const USAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// Longer limits are taken for this one.
 const TIMEOUT_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What a supervisor is given.
 pub(crate) struct Supervisor {
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     workload: WorkloadId,
     generation: u32,
-    kind: Kind,
-    resources: Resources,
-    request: StartRequest,
-    program: Option<Program>,
+    pub(super) kind: Kind,
+    pub(super) resources: Resources,
+    pub(super) network: Network,
+    pub(super) owner: String,
+    pub(super) reuse: Reuse,
+    pub(super) program: Option<Program>,
     output_bytes_max: usize,
     stop: watch::Receiver<Option<StopReason>>,
     log: Log,
     /// Given back when the supervisor ends, after its instance is gone.
     _share: Share,
-    started_at: Timestamp,
+    pub(super) started_at: Timestamp,
     began: Instant,
     is_reported: bool,
-    instance: Option<Arc<dyn Instance>>,
+    /// What is noted in the node's database.
+    noted: Option<InstanceId>,
+    tenancy: Option<Tenancy>,
+    /// What is to be stopped when nobody waits any more.
+    leftover: Option<Arc<dyn Instance>>,
     counted: Option<Counted>,
     start: Option<StartKind>,
     start_took: Duration,
     run_took: Duration,
     outcome: Option<Outcome>,
-    failure: Option<WorkloadError>,
+    pub(super) failure: Option<WorkloadError>,
     usage: Option<Usage>,
 }
 
-/// The log of a workload, written beside whatever its supervisor waits for.
-struct Log {
-    sink: LogSink,
-    over: CancellationToken,
-    pump: Pin<Box<dyn Future<Output = logs::Ended> + Send>>,
-    ended: Option<logs::Ended>,
-}
-
 /// What came of waiting.
-enum Attended<T> {
+pub(super) enum Attended<T> {
     Done(T),
     Deadline,
     Stop(StopReason),
@@ -98,14 +81,6 @@ impl Supervisor {
             assignment.generation,
             assignment.log_bytes_max,
         );
-        let (sink, chunks) = mpsc::channel(CHUNKS_LEN_MAX);
-        let over = CancellationToken::new();
-        let log = Log {
-            sink,
-            over: over.clone(),
-            pump: Box::pin(writer.pump(chunks, over)),
-            ended: None,
-        };
         Self {
             workload: assignment.workload,
             generation: assignment.generation,
@@ -114,21 +89,20 @@ impl Supervisor {
                 runtime: assignment.program.runtime,
             },
             resources: assignment.resources,
-            request: StartRequest {
-                prepare: None,
-                instance: InstanceId::generate(started_at, host::random()),
-                resources: assignment.resources,
-                network: assignment.network,
-            },
+            network: assignment.network,
+            owner: assignment.owner,
+            reuse: assignment.reuse,
             program: Some(assignment.program),
             output_bytes_max: assignment.output_bytes_max,
             stop,
-            log,
+            log: Log::open(writer),
             _share: share,
             started_at,
             began: Instant::now(),
             is_reported: false,
-            instance: None,
+            noted: None,
+            tenancy: None,
+            leftover: None,
             counted: None,
             start: None,
             start_took: Duration::ZERO,
@@ -152,11 +126,14 @@ impl Supervisor {
                 (Action::Invoke, _) => self.invoke().await,
                 (Action::ReportThenStop, State::Stopping(verdict)) => {
                     self.measure().await;
+                    // First this: whoever hears of the end may call again at once.
+                    self.give_back();
                     self.report(verdict).await;
                     self.remove().await;
                     Event::Gone
                 }
                 (Action::StopThenReport, State::Stopping(verdict)) => {
+                    self.retire(verdict);
                     self.remove().await;
                     self.measure().await;
                     self.report(verdict).await;
@@ -186,39 +163,49 @@ impl Supervisor {
             self.failure = Some(WorkloadError::new(ErrorCode::StartFailed, message));
             return Event::StartFailed;
         };
+        match self.obtain(&backend).await {
+            Ok(tenancy) => self.ready(tenancy),
+            Err(event) => {
+                self.start_took = self.began.elapsed();
+                event
+            }
+        }
+    }
+
+    fn ready(&mut self, tenancy: Tenancy) -> Event {
+        tracing::debug!(instance.id = %tenancy.id, start = tenancy.start.as_str(), "instance is there");
+        self.node.runs_in(&self.workload, &tenancy.instance);
+        self.start = Some(tenancy.start);
+        self.start_took = self.began.elapsed();
+        // The pool counts what it lends.
+        let is_own = matches!(
+            tenancy.start,
+            StartKind::Cold | StartKind::Pooled | StartKind::Restored
+        );
+        self.counted = is_own.then(|| self.node.metrics.instance(self.kind, InstanceState::Running));
+        self.tenancy = Some(tenancy);
+        Event::Started
+    }
+
+    /// Notes an instance, where it would outlive this process.
+    pub(super) fn note(&mut self, backend: &Arc<dyn Backend>, id: InstanceId) {
+        if !backend.capabilities().outlives_server {
+            return;
+        }
+        self.noted = Some(id);
         self.node.store.instance_put(InstanceRow {
-            id: self.request.instance,
+            id,
             workload: self.workload,
             isolation: self.kind.isolation,
             created_at: self.started_at,
         });
-        let request = self.request.clone();
-        let event = match self.attend(start_patiently(backend, request), None).await {
-            Attended::Done(Ok(instance)) => return self.ready(instance),
-            Attended::Done(Err(error)) => {
-                if error.disposition() == Disposition::TryAnotherNode {
-                    self.node.look.notify_one();
-                }
-                tracing::warn!(error = chain(&error), "instance could not be started");
-                self.failure = Some(start_failure(&error));
-                Event::StartFailed
-            }
-            Attended::Stop(reason) => Event::Stop(reason),
-            Attended::Deadline => Event::StartFailed,
-        };
-        self.start_took = self.began.elapsed();
-        self.node.store.instance_delete(self.request.instance);
-        event
     }
 
-    fn ready(&mut self, instance: Arc<dyn Instance>) -> Event {
-        tracing::debug!(instance.id = %self.request.instance, "instance started");
-        self.node.runs_in(&self.workload, &instance);
-        self.instance = Some(instance);
-        self.start = Some(StartKind::Cold);
-        self.start_took = self.began.elapsed();
-        self.counted = Some(self.node.metrics.instance(self.kind, InstanceState::Running));
-        Event::Started
+    /// Forgets the noted instance: it is gone, or somebody else's.
+    pub(super) fn forget_note(&mut self) {
+        if let Some(id) = self.noted.take() {
+            self.node.store.instance_delete(id);
+        }
     }
 
     /// Has a program compiled that needs it; what is to be run afterwards is an executable.
@@ -270,7 +257,7 @@ impl Supervisor {
     }
 
     async fn invoke(&mut self) -> Event {
-        let (Some(instance), Some(program)) = (self.instance.clone(), self.program.take()) else {
+        let (Some(tenancy), Some(program)) = (&self.tenancy, self.program.take()) else {
             return Event::Lost;
         };
         let limit = Duration::try_from_secs_f64(self.resources.timeout_s)
@@ -281,9 +268,9 @@ impl Supervisor {
             program,
             timeout: limit,
             output_bytes_max: self.output_bytes_max,
-            mode: InvokeMode::Once,
+            mode: tenancy.mode,
         };
-        let sink = self.log.sink.clone();
+        let (instance, sink) = (Arc::clone(&tenancy.instance), self.log.sink.clone());
         let handed_over = Instant::now();
         let work = async move { instance.invoke(invocation, sink).await };
         let attended = self.attend(work, Some(handed_over + limit)).await;
@@ -298,7 +285,10 @@ impl Supervisor {
             }
             Attended::Done(Err(error)) => {
                 tracing::warn!(error = chain(&error), "instance was lost");
-                self.failure = Some(invoke_failure(&error));
+                self.failure = Some(match self.tenancy.as_ref().and_then(Tenancy::fate) {
+                    Some(why) => shared_fate(why),
+                    None => invoke_failure(&error),
+                });
                 Event::Lost
             }
             Attended::Deadline => Event::Deadline,
@@ -309,18 +299,38 @@ impl Supervisor {
     /// Waits for `work`; beside it writes the log, reports the workload as running when it is time, and listens.
     ///
     /// `work` is dropped at the deadline and at a stop. A result that is there counts more than either.
-    async fn attend<T>(&mut self, work: impl Future<Output = T>, deadline: Option<Instant>) -> Attended<T> {
+    pub(super) async fn attend<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        deadline: Option<Instant>,
+    ) -> Attended<T> {
         tokio::pin!(work);
         let report_at = self.began + self.node.intervals.running_after;
+        let first = match deadline {
+            Some(deadline) if self.is_reported => deadline,
+            Some(deadline) => deadline.min(report_at),
+            None => report_at,
+        };
+        // One timer for both, for most workloads need neither.
+        let timer = sleep_until(first);
+        tokio::pin!(timer);
         loop {
+            let is_armed = deadline.is_some() || !self.is_reported;
             // Every branch is cancel-safe: futures are polled by reference, and waiting loses nothing.
             tokio::select! {
                 biased;
                 value = &mut work => return Attended::Done(value),
                 reason = stopped(&mut self.stop) => return Attended::Stop(reason),
-                () = sleep_until(deadline.unwrap_or(report_at)), if deadline.is_some() => return Attended::Deadline,
+                () = &mut timer, if is_armed => {
+                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        return Attended::Deadline;
+                    }
+                    self.report_running();
+                    if let Some(deadline) = deadline {
+                        timer.as_mut().reset(deadline);
+                    }
+                }
                 () = self.log.write() => {}
-                () = sleep_until(report_at), if !self.is_reported => self.report_running(),
             }
         }
     }
@@ -338,28 +348,49 @@ impl Supervisor {
 
     /// Asks the instance what it used.
     async fn measure(&mut self) {
-        let Some(instance) = &self.instance else { return };
-        self.usage = match timeout(USAGE_DEADLINE, instance.usage()).await {
-            Ok(Ok(usage)) => Some(usage),
-            Ok(Err(error)) => {
-                tracing::debug!(error = chain(&error), "usage is unknown");
-                None
-            }
-            Err(_) => {
-                tracing::warn!("instance did not say what it used");
-                None
-            }
-        };
+        let Some(tenancy) = &mut self.tenancy else { return };
+        let reading = Pool::reading(tenancy.instance.as_ref()).await;
+        self.usage = tenancy.charge(reading);
         let peak = self.usage.and_then(|usage| usage.mem_peak_mb);
         self.node
             .metrics
-            .started(self.kind, StartKind::Cold, self.start_took);
+            .started(self.kind, tenancy.start, self.start_took);
         self.node.metrics.ran(self.kind, self.run_took, peak);
+    }
+
+    /// Gives the instance to the pool where it can serve again; what cannot is stopped later.
+    fn give_back(&mut self) {
+        let Some(tenancy) = self.tenancy.take() else {
+            return;
+        };
+        let instance = Arc::clone(&tenancy.instance);
+        let reusable = self.outcome.as_ref().and_then(|outcome| outcome.reusable);
+        match tenancy.end(reusable) {
+            After::Stop => self.leftover = Some(instance),
+            After::Kept | After::LeftToOthers => {
+                self.counted = None;
+                self.forget_note();
+            }
+        }
+    }
+
+    /// Keeps the instance from serving anybody else.
+    fn retire(&self, verdict: Verdict) {
+        let why = match verdict {
+            Verdict::TimedOut => "another call in it reached its wall-clock limit",
+            Verdict::Stopped(StopReason::Killed) => "another call in it was killed",
+            Verdict::Stopped(StopReason::Shutdown) => "the server was shut down",
+            Verdict::Finished | Verdict::NotStarted | Verdict::Lost => "another call in it broke it",
+        };
+        if let Some(tenancy) = &self.tenancy {
+            tenancy.retire(why);
+        }
     }
 
     /// Ends the instance, while what it still says goes to the log.
     async fn remove(&mut self) {
-        let Some(instance) = self.instance.clone() else {
+        let tenant = self.tenancy.as_ref().map(|tenancy| Arc::clone(&tenancy.instance));
+        let Some(instance) = tenant.or_else(|| self.leftover.take()) else {
             return;
         };
         self.counted = Some(self.node.metrics.instance(self.kind, InstanceState::Stopping));
@@ -370,7 +401,7 @@ impl Supervisor {
             Err(_) => tracing::error!("instance did not stop in time"),
         }
         self.counted = None;
-        self.node.store.instance_delete(self.request.instance);
+        self.forget_note();
     }
 
     /// Finishes the log and reports the end.
@@ -398,7 +429,8 @@ impl Supervisor {
         if log.truncated {
             self.node.metrics.log_truncated();
         }
-        tracing::info!(
+        // At 4,000 calls a second a line each would cost as much as the calls; records and metrics have it.
+        tracing::debug!(
             status = end.status.as_str(),
             elapsed_ms = millis(self.began.elapsed()),
             "workload ended"
@@ -414,39 +446,11 @@ impl Supervisor {
     }
 }
 
-impl Log {
-    /// Writes what comes; never returns before the log is over, and then never again.
-    async fn write(&mut self) {
-        if self.ended.is_some() {
-            std::future::pending::<()>().await;
-        }
-        self.ended = Some(self.pump.as_mut().await);
-    }
-
-    /// Waits for `work`, and writes what comes meanwhile.
-    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
-        tokio::pin!(work);
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut work => return value,
-                () = self.write() => {}
-            }
-        }
-    }
-
-    /// Writes what is left.
-    async fn finish(&mut self) -> logs::Ended {
-        self.over.cancel();
-        match self.ended {
-            Some(ended) => ended,
-            None => {
-                let ended = self.pump.as_mut().await;
-                self.ended = Some(ended);
-                ended
-            }
-        }
-    }
+/// Returns what the user is told whose call ended because of another one.
+fn shared_fate(why: &str) -> WorkloadError {
+    let message =
+        format!("the instance was stopped in the middle of this call: {why}; it can be called again");
+    WorkloadError::new(ErrorCode::InstanceLost, message)
 }
 
 /// Waits for the order to stop.
@@ -460,31 +464,6 @@ async fn stopped(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
         Some(reason) => reason,
         // Nobody can ask any more.
         None => std::future::pending().await,
-    }
-}
-
-/// Starts an instance, again where the backend says that it may pass. May be dropped at any time.
-async fn start_patiently(
-    backend: Arc<dyn Backend>,
-    request: StartRequest,
-) -> Result<Arc<dyn Instance>, BackendError> {
-    let mut pause = START_PAUSE;
-    let mut attempt = 1;
-    loop {
-        let span = tracing::info_span!("start", instance.id = %request.instance, attempt);
-        let error = match backend.start(request.clone()).instrument(span).await {
-            Ok(instance) => return Ok(instance),
-            Err(error) => error,
-        };
-        if error.disposition() != Disposition::RetryHere || attempt == START_ATTEMPTS_MAX {
-            return Err(error);
-        }
-        tracing::debug!(error = chain(&error), attempt, "instance start is tried again");
-        // Up to twice the pause, so that many that failed together do not come back together.
-        let percent = u32::try_from(host::random() % 101).unwrap_or(0);
-        tokio::time::sleep(pause + pause * percent / 100).await;
-        pause *= 2;
-        attempt += 1;
     }
 }
 
