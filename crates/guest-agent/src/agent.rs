@@ -294,7 +294,8 @@ impl Agent {
         }
     }
 
-    fn kill_everything(&self) {
+    fn kill_everything(&mut self) {
+        self.drop_blank();
         if self.is_init {
             sys::kill(-1, libc::SIGKILL);
             return;

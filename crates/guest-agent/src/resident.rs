@@ -242,7 +242,8 @@ impl Agent {
         taken
     }
 
-    fn drop_blank(&mut self) {
+    /// Ends an interpreter that waits for code; the next program starts its own.
+    pub(crate) fn drop_blank(&mut self) {
         let is_blank = |resident: &mut Resident| matches!(resident.state, State::Blank(_));
         if let Some(resident) = self.resident.take_if(is_blank) {
             resident.kill();

@@ -100,10 +100,12 @@ fn a_prepared_interpreter_that_is_dead_is_replaced() {
     for is_noticed in [true, false] {
         let mut guest = Guest::start();
         prepare(&mut guest);
+        let prepared = guest.children()[0];
         guest.kill_children();
         if is_noticed {
             guest.wait_for_children(0);
         }
+        crate::guest::wait_until_gone(prepared.into());
         assert_eq!(guest.run(&python("def handler(): return 1")).result(), json!(1));
     }
 }
