@@ -7,7 +7,7 @@ use clap_complete::Shell;
 use vulcan_api::{Isolation, IsolationClass, Network, Reuse, Runtime, Status, WorkloadId};
 use vulcan_client::Endpoint;
 
-use crate::{failure::EXIT_CODES, units};
+use crate::{commands::BenchmarkArgs, failure::EXIT_CODES, units};
 
 /// Run code, isolated, on your own machine.
 #[derive(Debug, Parser)]
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Backends,
     /// Show the platform at a glance
     Stats,
+    /// Measure what each class of isolation costs here, beside bare commands
+    Benchmark(Box<BenchmarkArgs>),
     /// Look for what is missing on this machine, and fix it
     Doctor(DoctorArgs),
     /// Start the server: the API and one node
@@ -261,7 +263,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn class(text: &str) -> Result<IsolationClass, String> {
+/// Reads the name of a class.
+pub(crate) fn class(text: &str) -> Result<IsolationClass, String> {
     IsolationClass::ALL
         .into_iter()
         .find(|class| class.as_str() == text)
@@ -298,6 +301,79 @@ mod tests {
              --env D --cpus 0.5 --mem 1GiB --disk 64 --pids 9 --timeout 1.5m --network egress --label k=v --async \
              --idempotent -- --json x"
         ));
+    }
+
+    #[test]
+    fn every_flag_of_benchmark_has_its_place() {
+        insta::assert_debug_snapshot!(parsed(
+            "vulcan benchmark --quick --class isolate,wasm --class sandbox --work noop --samples 9 --html a.html --embedded"
+        ), @r#"
+        Benchmark(
+            BenchmarkArgs {
+                command: None,
+                begin: BeginArgs {
+                    quick: true,
+                    classes: [
+                        Isolate,
+                        Wasm,
+                        Sandbox,
+                    ],
+                    works: [
+                        Noop,
+                    ],
+                    samples: Some(
+                        9,
+                    ),
+                    html: Some(
+                        "a.html",
+                    ),
+                    embedded: true,
+                },
+            },
+        )
+        "#);
+        for line in [
+            "--samples 0",
+            "--samples 1001",
+            "--class vm",
+            "--work x",
+            "--quick ls",
+        ] {
+            let line = format!("vulcan benchmark {line}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn benchmarks_are_compared_by_id_or_file() {
+        insta::assert_debug_snapshot!(parsed(
+            "vulcan benchmark compare bm_01JKQX7V8MZRN3B4HTGFWDCS9E after.json --json"
+        ), @r#"
+        Benchmark(
+            BenchmarkArgs {
+                command: Some(
+                    Compare(
+                        CompareArgs {
+                            a: Id(
+                                bm_01JKQX7V8MZRN3B4HTGFWDCS9E,
+                            ),
+                            b: File(
+                                "after.json",
+                            ),
+                        },
+                    ),
+                ),
+                begin: BeginArgs {
+                    quick: false,
+                    classes: [],
+                    works: [],
+                    samples: None,
+                    html: None,
+                    embedded: false,
+                },
+            },
+        )
+        "#);
     }
 
     #[test]

@@ -47,7 +47,9 @@ fn run(cli: Cli) -> CommandResult {
     };
     let _spans = logging::start(plan)?;
     let mut builder = match &cli.command {
-        Command::Serve(_) | Command::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Serve(_) | Command::Run(_) | Command::Benchmark(_) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder

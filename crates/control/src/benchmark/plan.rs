@@ -21,7 +21,7 @@ const CONCURRENCIES: [u32; 3] = [1, 4, 16];
 /// How long each load is.
 const LOAD: Duration = Duration::from_secs(2);
 /// The same for a quick benchmark.
-const LOAD_QUICK: Duration = Duration::from_millis(250);
+const LOAD_QUICK: Duration = Duration::from_millis(500);
 /// What one unit of progress stands for.
 const UNIT_MS: u128 = 50;
 /// Units of an instance whose memory is measured.

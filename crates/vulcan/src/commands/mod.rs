@@ -1,6 +1,7 @@
 //! One file per command. Each asks, prints, and returns an exit code; none decides anything for the platform.
 
 mod backends;
+mod benchmark;
 mod completions;
 mod doctor;
 mod kill;
@@ -12,6 +13,8 @@ mod serve;
 mod stats;
 mod status;
 mod wait;
+
+pub(crate) use benchmark::BenchmarkArgs;
 
 use crate::{
     cli::{Cli, Command, Global},
@@ -47,6 +50,7 @@ pub(crate) async fn dispatch(cli: Cli) -> CommandResult {
         Command::Kill(args) => kill::run(&context, &args).await,
         Command::Nodes => nodes::run(&context).await,
         Command::Backends => backends::run(&context).await,
+        Command::Benchmark(args) => benchmark::run(&context, &args).await,
         Command::Stats => stats::run(&context).await,
         Command::Doctor(args) => doctor::run(&context, &args).await,
         Command::Serve(args) => serve::run(&context, &args).await,
