@@ -1,4 +1,6 @@
-;; Returns at once.
+;; Returns null at once.
 (module
   (memory (export "memory") 1)
-  (func (export "_start")))
+  (data (i32.const 0) "null")
+  (func (export "alloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "handler") (param i32 i32) (result i64) (i64.const 4)))
