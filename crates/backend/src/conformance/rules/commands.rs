@@ -79,6 +79,7 @@ pub async fn a_command_gets_its_input_environment_and_folder(stage: &Stage) -> V
 /// Commands run while the program does, and neither disturbs the other.
 pub async fn a_command_runs_beside_the_program(stage: &Stage) -> Verdict {
     let instance = stage.start().await;
+    stage.exec(&instance)?;
     let running = stage.begin(&instance, stage.program(Act::Sleep)?);
     running.wait_for_line("ready").await;
 
