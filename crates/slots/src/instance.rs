@@ -6,12 +6,15 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::{io::unix::AsyncFd, sync::Mutex};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vulcan_api::{ErrorCode, Resources, Usage, WorkloadError};
+use vulcan_api::{ErrorCode, Footprint, Resources, Usage, WorkloadError};
 use vulcan_backend::{
     Ability, BackendError, Exec, ExecRequest, ExitStatus, Exited, Files, GuestClient, Instance, Invocation,
     LogSink, Outcome,
 };
-use vulcan_host::{launcher::Launched, process::cpu_time_of};
+use vulcan_host::{
+    launcher::Launched,
+    process::{ProcessMemory, cpu_time_of, family_of, memory_of},
+};
 
 use crate::{LastWords, pool::Lease, watch};
 
@@ -183,6 +186,17 @@ impl SlotInstance {
     }
 }
 
+/// Adds up all processes of an instance: its first one's descendants, wherever the control groups are. Blocks.
+fn footprint_of(pid: i32) -> Option<Footprint> {
+    let family = family_of(u32::try_from(pid).ok()?);
+    let found: Vec<ProcessMemory> = family.into_iter().filter_map(memory_of).collect();
+    (!found.is_empty()).then(|| Footprint {
+        pss_bytes: found.iter().map(|memory| memory.pss_bytes).sum(),
+        private_bytes: found.iter().map(|memory| memory.private_bytes).sum(),
+        processes: u32::try_from(found.len()).unwrap_or(u32::MAX),
+    })
+}
+
 /// Returns the outcome of a program that ended together with the guest.
 fn died(signal: rustix::process::Signal, error: WorkloadError) -> Outcome {
     Outcome {
@@ -262,6 +276,19 @@ impl Instance for SlotInstance {
         match self.lease.lock().await.as_ref() {
             Some(lease) => self.measure(lease),
             None => self.usage_at_end.get().copied().ok_or(BackendError::Stopped),
+        }
+    }
+
+    async fn footprint(&self) -> Result<Option<Footprint>, BackendError> {
+        let pid = self.pid;
+        let read = tokio::task::spawn_blocking(move || footprint_of(pid)).await;
+        let lost = |reason: &str| BackendError::Lost {
+            reason: reason.to_owned(),
+        };
+        match read {
+            Ok(Some(footprint)) => Ok(Some(footprint)),
+            Ok(None) => Err(lost("the host does not say what memory its processes take")),
+            Err(_) => Err(lost("the memory of its processes could not be read")),
         }
     }
 
