@@ -1,23 +1,39 @@
 // Runs a handler or a script of JavaScript or TypeScript, on Node.js or Deno.
 //
 // argv: the interpreter, this file, the program's file, its language, the workload's id, its timeout in milliseconds, the
-// program's arguments. Descriptor 3 takes the report: H when a handler is called, R and its result, or E and an error.
+// program's arguments. A resident interpreter has none but the first two: it is started ahead of the code, or to stay with
+// it, and gets the others as a job.
+//
+// Descriptor 3 takes the report: H when a handler is called, R and its result, or E and an error.
+//
+// Descriptor 4, of residents only, is a socket. Down come jobs, each as its length in four bytes, little-endian, and fields
+// between NULs: first mode, number of arguments, file, language, workload, timeout, arguments, variables; later only workload,
+// timeout, input. Up go words of a letter and a number in four bytes: P when the interpreter is ready, B before so many bytes
+// of the report, D with the wait status of a call that is over while the handler stays.
 'use strict';
 
 const fs = require('node:fs');
 const Module = require('node:module');
 
-const BEGUN = performance.now();
 const REPORT = 3;
+const JOBS = 4;
 const MESSAGE_CHARS = 8 * 1024;
 const STACK_CHARS = 64 * 1024;
+/** What every job has before the program's own arguments. */
+const SHIM_ARGUMENTS = 4;
+/** The wait status of an exit with code 1. */
+const FAILED = 1 << 8;
 const SHIM = __filename;
+const MODE = process.argv.length === 2 ? waitForCode() : 'once';
+const BEGUN = performance.now();
 const [FILE, LANGUAGE, WORKLOAD, TIMEOUT_MS, ...ARGS] = process.argv.slice(2);
 process.argv.splice(1, Infinity, FILE, ...ARGS);
 
 let isPending = false;
 let isReported = false;
 let descriptor = null;
+/** What to do when the handler can never end. */
+let giveUp = fail;
 /** The generated file that runs in place of the user's, and shall not be seen in tracebacks. */
 let standIn = null;
 
@@ -28,7 +44,7 @@ process.on('uncaughtExceptionMonitor', (error) => {
 process.on('beforeExit', () => {
   if (isPending) {
     isPending = false;
-    fail(new Error('the handler waits for something that never happens'));
+    giveUp(new Error('the handler waits for something that never happens'));
   }
 });
 
@@ -38,28 +54,143 @@ async function run() {
   const handler = await load();
   if (typeof handler !== 'function') return;
   write('H');
-  const text = fs.readFileSync(0, 'utf8').trim();
-  const input = text === '' ? null : JSON.parse(text);
+  const text = fs.readFileSync(0, 'utf8');
+  if (MODE === 'once') await serveOnce(handler, text);
+  else serve(handler, text);
+}
+
+async function serveOnce(handler, text) {
+  const input = parse(text);
   isPending = true;
-  const result = await handler(input, context());
+  const result = await handler(input, context(WORKLOAD, TIMEOUT_MS, BEGUN));
   isPending = false;
-  const json = serialize(result);
-  if (json === null) return;
-  write('R' + json);
+  const [said, status] = success(result);
+  await drained();
+  write(said);
   // What the handler left behind is not waited for.
-  process.exit();
+  process.exit(status === 0 ? undefined : 1);
+}
+
+/** Answers calls until the agent ends this process, or the handler does. */
+function serve(handler, firstText) {
+  const { Socket } = require('node:net');
+  // Between calls it keeps the process alive; during a call, only what the handler waits for does.
+  const jobs = new Socket({ fd: JOBS, readable: true, writable: true });
+  let calls = 0;
+  const end = (said, status) => {
+    isPending = false;
+    jobs.ref();
+    const bytes = Buffer.from(said);
+    // In one piece, so that the agent wakes up once.
+    jobs.write(Buffer.concat([word('B', bytes.length), bytes, word('D', status)]));
+  };
+  const call = async (text, ...about) => {
+    const number = ++calls;
+    isPending = true;
+    jobs.unref();
+    let answer;
+    try {
+      answer = success(await handler(parse(text), context(...about)));
+    } catch (error) {
+      answer = failure(error);
+    }
+    await drained();
+    // A call that was given up may end all the same.
+    if (isPending && number === calls) end(...answer);
+  };
+  giveUp = (error) => end(...failure(error));
+  // Without the agent nobody is left to tell.
+  for (const event of ['end', 'error']) jobs.on(event, () => process.reallyExit(0));
+  jobs.on('data', gather((job) => {
+    const workload = job.indexOf(0);
+    const timeout = job.indexOf(0, workload + 1);
+    const [id, ms] = [job.toString('utf8', 0, workload), job.toString('utf8', workload + 1, timeout)];
+    call(job.toString('utf8', timeout + 1), id, ms, performance.now());
+  }));
+  call(firstText, WORKLOAD, TIMEOUT_MS, BEGUN);
+}
+
+/** Puts pieces together to whole jobs. */
+function gather(take) {
+  let pieces = [];
+  let bytes = 0;
+  return (piece) => {
+    pieces.push(piece);
+    bytes += piece.length;
+    if (bytes < 4) return;
+    if (pieces[0].length < 4) pieces = [Buffer.concat(pieces)];
+    if (bytes - 4 < pieces[0].readUInt32LE()) return;
+    const job = pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
+    pieces = [];
+    bytes = 0;
+    take(job.subarray(4));
+  };
+}
+
+/** Becomes what a fresh interpreter would be that was started with the job that comes; returns the job's mode. */
+function waitForCode() {
+  send(JOBS, word('P', 0));
+  const [mode, count, ...rest] = receive().toString().split('\0');
+  const end = SHIM_ARGUMENTS + Number(count);
+  process.argv.push(...rest.slice(0, end));
+  for (const name of Object.keys(process.env)) delete process.env[name];
+  for (const variable of rest.slice(end)) {
+    const at = variable.indexOf('=');
+    process.env[variable.slice(0, at)] = variable.slice(at + 1);
+  }
+  if (mode === 'once') fs.closeSync(JOBS);
+  return mode;
+}
+
+/** Waits for the first job, and for nothing else: no other code runs yet. */
+function receive() {
+  let job = null;
+  const take = gather((whole) => (job = whole));
+  while (job === null) {
+    const piece = Buffer.alloc(64 * 1024);
+    const count = fs.readSync(JOBS, piece);
+    if (count === 0) process.reallyExit(0);
+    take(piece.subarray(0, count));
+  }
+  return job;
+}
+
+/** Returns the report of a result, and the wait status of its call. */
+function success(result) {
+  const { json, problem } = serialize(result);
+  if (problem === undefined) return [`R${json}`, 0];
+  process.stderr.write(`${problem}\n`);
+  return [errorReport('output_invalid', problem, null), FAILED];
+}
+
+/** Tells the log of an error; returns the report of it, and the wait status of its call. */
+function failure(error) {
+  const { message, stack } = describe(error);
+  process.stderr.write(`${stack ?? message}\n`);
+  return [errorReport('exception', message, stack), FAILED];
+}
+
+function word(letter, number) {
+  const bytes = Buffer.alloc(5, letter);
+  bytes.writeUInt32LE(number, 1);
+  return bytes;
+}
+
+function parse(text) {
+  const json = text.trim();
+  return json === '' ? null : JSON.parse(json);
 }
 
 /**
  * What a handler gets as its second argument.
  * workloadId: the id of this workload. timeoutMs: how long it may take in all. remainingMs(): how much of that is left.
  */
-function context() {
-  const timeoutMs = Number(TIMEOUT_MS);
+function context(workloadId, timeout, begun) {
+  const timeoutMs = Number(timeout);
   return {
-    workloadId: WORKLOAD,
+    workloadId,
     timeoutMs,
-    remainingMs: () => Math.max(0, Math.floor(timeoutMs - (performance.now() - BEGUN))),
+    remainingMs: () => Math.max(0, Math.floor(timeoutMs - (performance.now() - begun))),
   };
 }
 
@@ -213,26 +344,33 @@ function quietExperiments() {
   };
 }
 
-/** Returns the JSON text, or null after having reported why there is none. */
+/** Returns the JSON text, or the problem that there is none. */
 function serialize(result) {
   let why;
   try {
     const json = JSON.stringify(result === undefined ? null : result);
-    if (json !== undefined) return json;
+    if (json !== undefined) return { json };
     why = `a ${typeof result} has no JSON form`;
   } catch (error) {
     why = String(error?.message ?? error).split('\n')[0];
   }
-  const message = `the handler's result cannot be sent as JSON: ${why}`;
-  report('output_invalid', message, null);
-  process.stderr.write(`${message}\n`);
+  return { problem: `the handler's result cannot be sent as JSON: ${why}` };
+}
+
+async function fail(error) {
+  reportError(error);
+  process.stderr.write(`${describe(error).stack ?? describe(error).message}\n`);
+  await drained();
   process.exit(1);
 }
 
-function fail(error) {
-  reportError(error);
-  process.stderr.write(`${describe(error).stack ?? describe(error).message}\n`);
-  process.exit(1);
+/** Waits until all of the log is in its pipes, which an exit does not. */
+async function drained() {
+  // Asked like this, the streams are not made where nobody used them.
+  if ((process._getActiveRequests?.() ?? []).length === 0) return;
+  for (const stream of [process.stdout, process.stderr]) {
+    if (stream.writableLength > 0) await new Promise((done) => stream.write('', done));
+  }
 }
 
 function reportError(error) {
@@ -280,12 +418,20 @@ function clean(stack) {
 function report(code, message, stack) {
   if (isReported) return;
   isReported = true;
-  write('E' + JSON.stringify({ code, message: message.slice(0, MESSAGE_CHARS), stack: stack?.slice(0, STACK_CHARS) ?? null }));
+  write(errorReport(code, message, stack));
+}
+
+function errorReport(code, message, stack) {
+  const short = { code, message: message.slice(0, MESSAGE_CHARS), stack: stack?.slice(0, STACK_CHARS) ?? null };
+  return 'E' + JSON.stringify(short);
 }
 
 function write(text) {
   // Deno does not give inherited descriptors to programs.
   descriptor ??= globalThis.Deno ? fs.openSync(`/proc/self/fd/${REPORT}`, 'w') : REPORT;
-  const bytes = Buffer.from(text);
-  for (let start = 0; start < bytes.length; ) start += fs.writeSync(descriptor, bytes, start);
+  send(descriptor, Buffer.from(text));
+}
+
+function send(to, bytes) {
+  for (let start = 0; start < bytes.length; ) start += fs.writeSync(to, bytes, start);
 }

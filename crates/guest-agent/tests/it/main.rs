@@ -11,6 +11,7 @@ mod files;
 mod node;
 mod processes;
 mod python;
+mod reuse_node;
 mod reuse_python;
 mod scripts;
 mod typescript;

@@ -237,3 +237,12 @@ fn a_large_input_and_a_large_result_arrive_whole() {
         .output_bytes_max(2_000_000));
     assert_eq!(answer.output.len(), 1_000_002);
 }
+
+#[test]
+fn a_long_log_of_a_handler_is_complete() {
+    for (end, mode) in [("return 1", "result"), ("throw new Error('x')", "exception")] {
+        let code = format!("export default () => {{ process.stdout.write('y'.repeat(3_000_000)); {end}; }};");
+        let answer = Guest::start().run(&Run::file(GuestRuntime::Node, "main.js", code));
+        assert_eq!(answer.stdout.len(), 3_000_000, "{mode}");
+    }
+}
