@@ -130,6 +130,14 @@ fn key(circumstances: Circumstances<'_>, program: &Program, code: &[u8; 32]) -> 
 }
 
 #[cfg(test)]
+impl WarmKey {
+    /// Makes the key of some code of some owner.
+    pub(super) fn for_test(owner: &str, code: u8) -> Self {
+        Self(Sha256::digest([owner.as_bytes(), &[0, code]].concat()).into())
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::{collections::HashSet, iter};
 

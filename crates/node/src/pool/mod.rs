@@ -40,4 +40,4 @@ pub use limits::{BlankName, PoolLimits};
 pub(crate) use memory::Memory;
 pub(crate) use plan::Reason;
 pub(crate) use want::Want;
-pub(crate) use warm::{After, Ask, Lease, Loaded, Seat};
+pub(crate) use warm::{After, Ask, Lease, Loaded, Patience, Seat};

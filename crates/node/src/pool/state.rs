@@ -93,10 +93,9 @@ impl State {
         self.idle_len = self.idle_len.saturating_sub(1);
     }
 
-    /// Forgets a key without instances, loads and waiters.
+    /// Forgets a key without instances and loads. Nothing will be given back: who waits for it is told so.
     pub(super) fn tidy_key(&mut self, key: &WarmKey) {
-        let is_empty =
-            |state: &KeyState| state.entries.is_empty() && state.seats == 0 && state.waiters.is_empty();
+        let is_empty = |state: &KeyState| state.entries.is_empty() && state.seats == 0;
         if self.keys.get(key).is_some_and(is_empty) {
             self.keys.remove(key);
         }

@@ -32,6 +32,21 @@ const BUSY_WAIT: Duration = Duration::from_millis(10);
 /// How long a call waits for the first instance of its code to be loaded, before one more is started.
 const LOADING_WAIT: Duration = Duration::from_millis(50);
 
+/// How long a call waits where there are as many instances of its code as there may be, before a fresh one is started for it
+/// alone: that costs hundreds of times what most calls do, and takes the processors from the loaded ones.
+const FULL_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a call may be asked to wait for a loaded instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as a start would take at most.
+    Short,
+    /// Only where no more instances may be started.
+    Full,
+    /// Not at all.
+    None,
+}
+
 /// Who asks for loaded code.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask<'a> {
@@ -108,9 +123,8 @@ pub(crate) enum After {
 }
 
 impl Pool {
-    /// Lends an instance that has loaded some code, or says what else to do. `is_patient` callers are asked to wait where
-    /// that is likely to be quicker than a start.
-    pub(crate) fn lend(self: &Arc<Self>, ask: Ask<'_>, is_patient: bool) -> Loaded {
+    /// Lends an instance that has loaded some code, or says what else to do.
+    pub(crate) fn lend(self: &Arc<Self>, ask: Ask<'_>, patience: Patience) -> Loaded {
         let mut state = self.locked();
         if state.closed || !self.is_enabled() {
             return Loaded::Full;
@@ -123,7 +137,7 @@ impl Pool {
         } else if let Some(lease) = self.lease(&mut state, ask.key) {
             Loaded::Lease(lease)
         } else {
-            self.seat_or_wait(&mut state, ask, is_patient)
+            self.seat_or_wait(&mut state, ask, patience)
         };
         state.tidy_key(&ask.key);
         drop(state);
@@ -159,19 +173,28 @@ impl Pool {
         Some(lease)
     }
 
-    fn seat_or_wait(self: &Arc<Self>, state: &mut State, ask: Ask<'_>, is_patient: bool) -> Loaded {
+    fn seat_or_wait(self: &Arc<Self>, state: &mut State, ask: Ask<'_>, patience: Patience) -> Loaded {
         let Some(known) = state.keys.get_mut(&ask.key) else {
             return Loaded::Full;
         };
         let len = u32::try_from(known.entries.len()).unwrap_or(u32::MAX);
-        if is_patient && (len > 0 || known.seats > 0) {
+        let is_full = len.saturating_add(known.seats) >= self.setup.limits.warm_per_key_max;
+        let wait = match patience {
+            Patience::Short if len > 0 => Some(BUSY_WAIT),
+            Patience::Short if known.seats > 0 => Some(LOADING_WAIT),
+            Patience::Full if is_full => Some(FULL_WAIT),
+            Patience::Short | Patience::Full | Patience::None => None,
+        };
+        if let Some(wait) = wait {
             let (sender, receiver) = oneshot::channel();
-            known.waiters.retain(|waiter| !waiter.is_closed());
+            // Those that went away are at the front, for they came first.
+            while known.waiters.front().is_some_and(oneshot::Sender::is_closed) {
+                known.waiters.pop_front();
+            }
             known.waiters.push_back(sender);
-            let wait = if len > 0 { BUSY_WAIT } else { LOADING_WAIT };
             return Loaded::Wait(receiver, wait);
         }
-        if len.saturating_add(known.seats) >= self.setup.limits.warm_per_key_max {
+        if is_full {
             return Loaded::Full;
         }
         known.seats += 1;
@@ -409,15 +432,7 @@ impl Drop for Seat {
             return;
         };
         known.seats = known.seats.saturating_sub(1);
-        let waiters = if known.entries.is_empty() && known.seats == 0 {
-            // Nothing will be given back: who waits goes on by itself.
-            std::mem::take(&mut known.waiters)
-        } else {
-            std::collections::VecDeque::new()
-        };
         state.tidy_key(&self.key);
-        drop(state);
-        drop(waiters);
     }
 }
 

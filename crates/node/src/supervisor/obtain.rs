@@ -15,7 +15,7 @@ use crate::{
     host,
     lifecycle::Event,
     outcome::{chain, start_failure},
-    pool::{Ask, BlankKind, Circumstances, Lease, Loaded, Pool, Ready, Seat, Size, Taken, Want},
+    pool::{Ask, BlankKind, Circumstances, Lease, Loaded, Patience, Pool, Ready, Seat, Size, Taken, Want},
 };
 
 /// How often a start is tried in all, where the backend says that it may pass.
@@ -65,23 +65,30 @@ impl Supervisor {
             mode,
         };
         let key = pool.key(circumstances, program).await;
-        let ask = |supervisor: &Self, is_patient| {
+        let mut borrowed = Borrowed::Nothing;
+        for patience in [Patience::Short, Patience::Full, Patience::None] {
             let ask = Ask {
                 key,
-                owner: &supervisor.owner,
-                kind: supervisor.kind,
-                mem_mb: supervisor.resources.mem_mb,
+                owner: &self.owner,
+                kind: self.kind,
+                mem_mb: self.resources.mem_mb,
             };
-            pool.lend(ask, is_patient)
-        };
-        let borrowed = match ask(self, true) {
-            Loaded::Wait(receiver, wait) => match self.attend(timeout(wait, receiver), None).await {
-                Attended::Done(Ok(Ok(lease))) => Borrowed::Lease(lease),
-                Attended::Done(Ok(Err(_)) | Err(_)) | Attended::Deadline => settled(ask(self, false)),
+            let (coming, wait) = match pool.lend(ask, patience) {
+                Loaded::Wait(coming, wait) => (coming, wait),
+                loaded => {
+                    borrowed = settled(loaded);
+                    break;
+                }
+            };
+            match self.attend(timeout(wait, coming), None).await {
+                Attended::Done(Ok(Ok(lease))) => {
+                    borrowed = Borrowed::Lease(lease);
+                    break;
+                }
+                Attended::Done(Ok(Err(_)) | Err(_)) | Attended::Deadline => {}
                 Attended::Stop(reason) => return Err(Event::Stop(reason)),
-            },
-            loaded => settled(loaded),
-        };
+            }
+        }
         let start = match mode {
             InvokeMode::Forked => StartKind::Forked,
             InvokeMode::Once | InvokeMode::Beside | InvokeMode::Warm => StartKind::Warm,
@@ -168,7 +175,7 @@ impl Supervisor {
     }
 }
 
-/// Takes the answer of a pool that was not asked to wait.
+/// Takes an answer that is no request to wait.
 fn settled(loaded: Loaded) -> Borrowed {
     match loaded {
         Loaded::Lease(lease) => Borrowed::Lease(lease),

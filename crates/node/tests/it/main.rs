@@ -6,5 +6,7 @@ mod compile;
 mod ends;
 mod harness;
 mod logs;
+mod pools;
 mod recovery;
 mod shutdown;
+mod speed;
