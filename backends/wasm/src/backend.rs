@@ -48,9 +48,9 @@ impl Wasm {
     /// # Errors
     ///
     /// When the host refuses the address space (`ulimit -v`; 4 GiB per slot) or a thread.
-    pub fn new(options: Options) -> std::io::Result<Self> {
+    pub fn new(options: &Options) -> std::io::Result<Self> {
         let failed = |error: wasmtime::Error| std::io::Error::other(format!("{error:#}"));
-        let engine = engine(&options).map_err(failed)?;
+        let engine = engine(options).map_err(failed)?;
         let platform = Platform {
             executor: Executor::start(options.threads, options.niceness)?,
             ticker: Ticker::start(engine.clone())?,

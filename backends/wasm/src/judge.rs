@@ -101,7 +101,7 @@ pub(crate) fn of_error(error: &wasmtime::Error, memory: Memory) -> Result<Verdic
                 STACK_BYTES / 1024
             )
         }
-        Some(trap) => format!("wasm trap: {trap}"),
+        Some(trap) => trap.to_string(),
         None => format!("{:#}", error.root_cause()),
     };
     let error = WorkloadError {

@@ -119,7 +119,7 @@ fn add(what: &str, counted: &mut u32, more: u32, limit: u32) -> Result<(), Strin
     most(what, *counted, limit)
 }
 
-fn most<T: PartialOrd + std::fmt::Display>(what: &str, counted: T, limit: T) -> Result<(), String> {
+fn most<T: Copy + PartialOrd + std::fmt::Display>(what: &str, counted: T, limit: T) -> Result<(), String> {
     if counted > limit {
         return Err(format!("it has {counted} {what}; the most is {limit}"));
     }

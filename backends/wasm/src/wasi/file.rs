@@ -1,4 +1,5 @@
 //! What is done to an open descriptor.
+#![expect(clippy::too_many_arguments, reason = "the interface has as many")]
 
 use crate::files::{Kind, NodeId, Tree};
 

@@ -167,10 +167,12 @@ fn sock_accept(_: &mut Guest<'_>, _: u32, _: u32, _: u32) -> Called {
     no_socket()
 }
 
+#[expect(clippy::too_many_arguments, reason = "the interface has as many")]
 fn sock_recv(_: &mut Guest<'_>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32) -> Called {
     no_socket()
 }
 
+#[expect(clippy::too_many_arguments, reason = "the interface has as many")]
 fn sock_send(_: &mut Guest<'_>, _: u32, _: u32, _: u32, _: u32, _: u32) -> Called {
     no_socket()
 }

@@ -1,4 +1,5 @@
 //! What is done to paths. A path is looked up below an open folder, and never leads above it.
+#![expect(clippy::too_many_arguments, reason = "the interface has as many")]
 
 use crate::files::{Follow, Found, Kind, NodeId};
 
@@ -20,7 +21,6 @@ struct Wish {
     writes: bool,
 }
 
-#[expect(clippy::too_many_arguments, reason = "the interface has as many")]
 pub(super) fn path_open(
     guest: &mut Guest<'_>,
     folder: u32,
@@ -111,7 +111,6 @@ pub(super) fn path_filestat_get(
     put_stat(guest, node, into)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the interface has as many")]
 pub(super) fn path_filestat_set_times(
     guest: &mut Guest<'_>,
     folder: u32,
@@ -126,7 +125,6 @@ pub(super) fn path_filestat_set_times(
     set_times(guest, node, read, written, which)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the interface has as many")]
 pub(super) fn path_link(
     guest: &mut Guest<'_>,
     from_folder: u32,
