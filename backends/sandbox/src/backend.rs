@@ -19,6 +19,7 @@ use crate::{Options, runtimes};
 const OVERHEAD: Overhead = Overhead {
     bytes: 4 * 1024 * 1024,
     pids: 2,
+    data_bytes: 0,
 };
 const ABILITIES: &[Ability] = &[Ability::Exec, Ability::Files];
 
@@ -41,7 +42,7 @@ impl Sandbox {
             capabilities: Capabilities {
                 isolation: IsolationClass::Sandbox,
                 abilities: ABILITIES.to_vec(),
-                readying: Vec::new(),
+                readying: runtimes::readying(),
                 outlives_server: false,
             },
             agent: sealed_executable("vulcan-guest-agent", AGENT)?,
@@ -85,10 +86,9 @@ impl Backend for Sandbox {
 
     async fn probe(&self) -> Probe {
         let ask = async {
-            let (readiness, runtimes) = tokio::join!(
-                self.pool.readiness(Resources::default(), self.guest(None)),
-                detect_runtimes()
-            );
+            let trial = self.pool.start(Resources::default(), self.guest(None));
+            let (started, runtimes) = tokio::join!(trial, detect_runtimes());
+            let readiness = self.pool.judge(started).await;
             Probe { readiness, runtimes }
         };
         self.prober.probe(ask).await

@@ -3,6 +3,7 @@
 use std::{path::Path, process::Command};
 
 use vulcan_api::{Runtime, RuntimeInfo};
+use vulcan_backend::Readying;
 
 /// What one runtime needs: any one of some programs, and the Debian package that brings it.
 struct Need {
@@ -51,6 +52,30 @@ const TYPE_STRIPPERS: [&str; 4] = [
     "/usr/local/bin/deno",
 ];
 const NODE_THAT_STRIPS: (u32, u32) = (22, 6);
+
+/// Node proper: its substitute, Deno, is not started ahead.
+const NODE: [&str; 2] = ["/usr/bin/node", "/usr/local/bin/node"];
+
+/// Returns what the agent can have ready for which runtime.
+pub(crate) fn readying() -> Vec<Readying> {
+    let python = Readying {
+        runtime: Runtime::Python,
+        blank: Some(Runtime::Python),
+        warm: true,
+        forked: true,
+    };
+    let has_node = NODE.iter().any(|program| Path::new(program).exists());
+    let node = [Runtime::Node, Runtime::Typescript].map(|runtime| Readying {
+        runtime,
+        blank: Some(Runtime::Node),
+        warm: true,
+        forked: false,
+    });
+    [python]
+        .into_iter()
+        .chain(node.into_iter().filter(|_| has_node))
+        .collect()
+}
 
 /// Looks for every runtime. Blocks: it asks each interpreter for its version.
 pub(crate) fn detect() -> Vec<RuntimeInfo> {

@@ -55,6 +55,8 @@ pub enum Act {
     EndlessLine,
     /// Has a handler that returns its input.
     EchoInput,
+    /// The same, for an input that only holds where integers are more than doubles.
+    EchoIntegers,
     /// Has no handler; copies standard input to standard output.
     CopyInput,
     /// Has a handler that fails with this message.
@@ -204,6 +206,10 @@ pub enum Act {
     ForgeResult(Ending),
     /// Sends SIGKILL to every process that it may signal.
     KillEverything,
+    /// Writes the line `loaded`, and then has a handler for calls whose input is a text. Every call writes the text as a line
+    /// to standard output; then `raise` throws, `hang` goes on for ever, and any other text returns how many calls it has
+    /// answered so far, this one included.
+    Serve,
     /// Performs an attack by name and prints `{"contained": bool, "tried": text, "detail": text}`.
     Attack(&'static str),
 }

@@ -13,6 +13,21 @@ use super::{Act, Output, act::Ending, attack};
 
 const ACTS: &str = include_str!("acts.py");
 
+const SERVE: &str = "\
+print('loaded')
+answered = 0
+
+def handler(text):
+    global answered
+    print(text)
+    if text == 'raise':
+        raise ValueError('as told')
+    while text == 'hang':
+        pass
+    answered += 1
+    return answered
+";
+
 /// Returns the program that performs an act.
 #[must_use]
 pub fn program(act: &Act) -> Program {
@@ -49,6 +64,7 @@ pub fn command(interpreter: &str, act: &Act) -> Option<ExecRequest> {
 fn translate(act: &Act) -> (String, Vec<String>) {
     match act {
         Act::Attack(name) => (attack::find(name).script(), Vec::new()),
+        Act::Serve => (SERVE.to_owned(), Vec::new()),
         Act::Unparsable => ("def handler(input, context:\n    return\n".to_owned(), Vec::new()),
         _ => match handler(act) {
             Some(body) => (format!("def handler(input, context):\n    {body}\n"), Vec::new()),
@@ -60,7 +76,7 @@ fn translate(act: &Act) -> (String, Vec<String>) {
 /// The body of the handler, for acts that have one.
 fn handler(act: &Act) -> Option<String> {
     match act {
-        Act::EchoInput => Some("return input".to_owned()),
+        Act::EchoInput | Act::EchoIntegers => Some("return input".to_owned()),
         Act::Raise(message) => Some(format!("raise ValueError({message:?})")),
         Act::ReturnText { bytes } => Some(format!("return 'x' * {bytes}")),
         Act::ReturnNan => Some("return float('nan')".to_owned()),

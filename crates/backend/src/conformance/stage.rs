@@ -12,7 +12,9 @@ use std::{
 };
 
 use tokio::{sync::OnceCell, time::timeout};
-use vulcan_api::{Clock, InstanceId, Network, Program, Readiness, Resources, SystemClock, WorkloadId};
+use vulcan_api::{
+    Clock, InstanceId, Network, Program, Readiness, Resources, Runtime, SystemClock, WorkloadId,
+};
 
 use crate::{
     Ability, Backend, Exec, ExecRequest, Files, Instance, Invocation, InvokeMode, LogSink, StartRequest,
@@ -44,6 +46,8 @@ pub enum Inexpressible {
     Command(Act),
     /// An ability that the class does not declare.
     Ability(Ability),
+    /// A way to have something ready that the class does not declare, in words.
+    Reuse(&'static str),
 }
 
 /// What a rule returns: broken promises panic, and acts that the class cannot express come back as an error.
@@ -181,7 +185,24 @@ impl Stage {
     ///
     /// When it does not start.
     pub async fn start_with(&self, resources: Resources) -> Arc<dyn Instance> {
-        match within("a start", self.backend.start(request(resources))).await {
+        self.start_request(request(resources)).await
+    }
+
+    /// Starts an instance whose interpreter waits for code.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    pub async fn start_blank(&self, runtime: Runtime) -> Arc<dyn Instance> {
+        self.start_request(StartRequest {
+            prepare: Some(runtime),
+            ..request(Resources::default())
+        })
+        .await
+    }
+
+    async fn start_request(&self, request: StartRequest) -> Arc<dyn Instance> {
+        match within("a start", self.backend.start(request)).await {
             Ok(instance) => instance,
             Err(error) => panic!("an instance did not start: {error:?}"),
         }
@@ -190,8 +211,18 @@ impl Stage {
     /// Begins to run a program as the only one of its instance.
     #[must_use]
     pub fn begin(&self, instance: &Arc<dyn Instance>, program: Program) -> Running {
+        self.begin_as(instance, program, InvokeMode::Once)
+    }
+
+    /// Begins to run a program, or a call of what it left loaded.
+    #[must_use]
+    pub fn begin_as(&self, instance: &Arc<dyn Instance>, program: Program, mode: InvokeMode) -> Running {
         let (reader, sink) = Reader::new();
-        let task = tokio::spawn(invoke(instance.clone(), invocation(program), sink));
+        let invocation = Invocation {
+            mode,
+            ..invocation(program)
+        };
+        let task = tokio::spawn(invoke(instance.clone(), invocation, sink));
         Running { task, reader }
     }
 

@@ -30,6 +30,7 @@ macro_rules! __conformance_rules {
             }
             modes::{
                 a_handler_gets_its_input_and_gives_its_output,
+                integers_keep_their_digits,
                 a_handler_without_input_gets_null,
                 a_large_input_arrives_whole,
                 a_script_gets_its_input_on_standard_input,
@@ -118,6 +119,20 @@ macro_rules! __conformance_rules {
                 what_is_left_behind_is_not_found_by_the_next,
                 neighbours_do_not_see_each_other,
                 the_loopback_interface_works_inside,
+            }
+            reuse::{
+                a_blank_instance_runs_a_program_like_any_other,
+                a_blank_instance_that_is_stopped_leaves_nothing,
+                a_blank_instance_becomes_a_warm_one,
+                a_warm_call_sees_what_the_one_before_left,
+                a_calls_log_holds_its_own_lines_and_all_of_them,
+                an_exception_leaves_the_handler_loaded,
+                a_failed_load_leaves_nothing_loaded,
+                a_script_is_run_warm_once,
+                a_forked_call_sees_nothing_of_the_one_before,
+                the_stop_of_a_kept_instance_ends_a_running_call,
+                usage_grows_from_call_to_call,
+                kept_instances_know_nothing_of_each_other,
             }
             usages::{
                 processor_time_is_counted,

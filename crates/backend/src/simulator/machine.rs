@@ -158,6 +158,17 @@ impl<'a> Machine<'a> {
                 self.output = Some(self.counter.next().into());
                 Ok(())
             }
+            Instruction::SayInput => {
+                let text: String = serde_json::from_slice(&job.input).unwrap_or_default();
+                self.print(LogStream::Stdout, format!("{text}\n").into()).await
+            }
+            Instruction::When(word, then) => {
+                let text: Option<String> = serde_json::from_slice(&job.input).ok();
+                if text.is_some_and(|text| text == word) {
+                    Box::pin(self.step(*then, job)).await?;
+                }
+                Ok(())
+            }
             Instruction::DieAfterwards => {
                 self.dies_afterwards = true;
                 Ok(())

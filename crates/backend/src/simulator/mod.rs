@@ -28,6 +28,8 @@
 //! | `protocol-error` | the guest breaks the protocol |
 //! | `handler`, `handler N` | the lines below are the handler, which takes one call, or N calls, at once |
 //! | `count` | counts up a number, and gives it as the result |
+//! | `say-input` | writes the input, a JSON text, as a line |
+//! | `when WORD INSTRUCTION` | does that only where the input is the word as a JSON text |
 //! | `die-afterwards` | the guest ends by itself as soon as the call is answered |
 //!
 //! # Reuse

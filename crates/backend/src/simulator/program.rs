@@ -43,6 +43,9 @@ pub(super) enum Instruction {
     Handler(NonZeroU16),
     Count,
     DieAfterwards,
+    SayInput,
+    /// Only for this input, a text.
+    When(String, Box<Instruction>),
 }
 
 /// Parses a whole program; the error names the line as a compiler would.
@@ -109,6 +112,11 @@ fn instruction(line: &str) -> Option<Instruction> {
         "handler" if rest.is_empty() => Instruction::Handler(NonZeroU16::MIN),
         "handler" => Instruction::Handler(rest.parse().ok()?),
         "count" => Instruction::Count,
+        "say-input" => Instruction::SayInput,
+        "when" => {
+            let (input, line) = rest.split_once(' ')?;
+            Instruction::When(input.to_owned(), Box::new(instruction(line)?))
+        }
         "die-afterwards" => Instruction::DieAfterwards,
         _ => return None,
     })

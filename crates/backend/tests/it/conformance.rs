@@ -122,7 +122,7 @@ impl Harness for SimulatorHarness {
 
     fn program(&self, act: &Act) -> Option<Program> {
         Some(Program {
-            runtime: Runtime::Bash,
+            runtime: Runtime::Python,
             code: Code::File {
                 name: "main.sim".to_owned(),
                 bytes: Bytes::from(translate(act)?),
@@ -179,7 +179,7 @@ fn translate(act: &Act) -> Option<String> {
         Act::Flood { bytes, stream } => write(*stream, &Act::flood(*bytes)),
         Act::PrintRaw { bytes, stream } => write(*stream, bytes),
         Act::EndlessLines => format!("stdout ready\n{WITHOUT_END}"),
-        Act::EchoInput => "echo-input".to_owned(),
+        Act::EchoInput | Act::EchoIntegers => "echo-input".to_owned(),
         Act::Raise(message) => format!("throw {message}"),
         Act::Unparsable => "no instruction".to_owned(),
         Act::ReturnText { bytes } => format!("output \"{}\"", "x".repeat(*bytes)),
@@ -194,6 +194,9 @@ fn translate(act: &Act) -> Option<String> {
         Act::AllocateHeap { mib } | Act::AllocateAtOnce { mib } => format!("allocate {mib}\noutput {mib}"),
         Act::WriteFile { path, text } => format!("write {path} {text}"),
         Act::ReadFile { path } => format!("read {path}"),
+        Act::Serve => {
+            "stdout loaded\nhandler\nsay-input\nwhen raise throw as told\nwhen hang spin\ncount".to_owned()
+        }
         _ => return None,
     })
 }

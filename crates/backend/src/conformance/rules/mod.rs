@@ -10,6 +10,7 @@ pub mod memory;
 pub mod modes;
 pub mod outputs;
 pub mod processes;
+pub mod reuse;
 pub mod surroundings;
 pub mod transfers;
 pub mod usages;

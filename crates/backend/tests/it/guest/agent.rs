@@ -7,7 +7,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::{net::UnixStream, process::Child, sync::mpsc};
 use vulcan_api::{ErrorCode, Runtime};
-use vulcan_backend::{AGENT, BackendError, ExecRequest, ExitStatus, GuestClient};
+use vulcan_backend::{AGENT, BackendError, ExecRequest, ExitStatus, GuestClient, Invocation, InvokeMode};
 
 use super::scripted::{PATIENCE, Running, invocation};
 
@@ -199,4 +199,65 @@ fn the_agent_is_static_and_small() {
     assert_eq!(&AGENT[..4], b"\x7fELF");
     assert_eq!(kinds.filter(|kind| *kind == 3).count(), 0);
     assert!(AGENT.len() < 3 * 1024 * 1024, "{}", AGENT.len());
+}
+
+/// Prints what each way to a Python or Node handler takes, in client and agent together.
+/// Run it by itself: `cargo nextest run -p vulcan-backend --run-ignored only --no-capture figures`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures, claims nothing"]
+async fn figures_of_reuse() {
+    for (runtime, code) in [
+        (Runtime::Python, "def handler(input, context): return input"),
+        (Runtime::Node, "export default (input) => input;"),
+    ] {
+        println!("{runtime} cold     {}", fresh(runtime, code, false, 30).await);
+        println!("{runtime} prepared {}", fresh(runtime, code, true, 30).await);
+        for mode in [InvokeMode::Warm, InvokeMode::Forked] {
+            if runtime == Runtime::Python || mode == InvokeMode::Warm {
+                println!("{runtime} {mode:?}   {}", loaded(runtime, code, mode, 1000).await);
+            }
+        }
+    }
+}
+
+async fn fresh(runtime: Runtime, code: &str, is_prepared: bool, count: usize) -> String {
+    let mut took = Vec::new();
+    for _ in 0..count {
+        let guest = Guest::start().await;
+        if is_prepared {
+            guest.client.prepare(runtime, PATIENCE).await.unwrap();
+        }
+        took.push(timed(&guest, invocation(runtime, code, "1")).await);
+    }
+    figures(took)
+}
+
+async fn loaded(runtime: Runtime, code: &str, mode: InvokeMode, count: usize) -> String {
+    let guest = Guest::start().await;
+    let mut took = Vec::new();
+    for _ in 0..count {
+        let invocation = Invocation {
+            mode,
+            ..invocation(runtime, code, "1")
+        };
+        took.push(timed(&guest, invocation).await);
+    }
+    figures(took.split_off(1))
+}
+
+async fn timed(guest: &Guest, invocation: Invocation) -> Duration {
+    let begun = tokio::time::Instant::now();
+    let outcome = guest
+        .client
+        .invoke(invocation, mpsc::channel(10).0)
+        .await
+        .unwrap();
+    assert_eq!(outcome.output, Some(json!(1)));
+    begun.elapsed()
+}
+
+fn figures(mut took: Vec<Duration>) -> String {
+    took.sort();
+    let at = |percent: usize| took[(took.len() - 1) * percent / 100];
+    format!("p50 {:?}, p95 {:?}, p99 {:?}", at(50), at(95), at(99))
 }
