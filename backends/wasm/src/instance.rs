@@ -130,6 +130,7 @@ impl Inner {
         let prepared_in = begun.elapsed();
         let called = ground.call(&mut handler, invocation).await?;
         if called.is_whole {
+            handler.end_call();
             *loaded = Some(handler);
         }
         Ok(Outcome {

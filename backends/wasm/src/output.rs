@@ -12,7 +12,8 @@ pub(crate) const CHUNK_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Output {
     stream: LogStream,
-    sink: LogSink,
+    /// `None` between two calls.
+    sink: Option<LogSink>,
     capture: Option<StdoutCapture>,
 }
 
@@ -21,7 +22,7 @@ impl Output {
     pub(crate) const fn new(stream: LogStream, sink: LogSink) -> Self {
         Self {
             stream,
-            sink,
+            sink: Some(sink),
             capture: None,
         }
     }
@@ -37,7 +38,14 @@ impl Output {
             capture.push(&bytes);
         }
         let stream = self.stream;
-        let _ = self.sink.send(LogChunk { stream, bytes }).await;
+        if let Some(sink) = &self.sink {
+            let _ = sink.send(LogChunk { stream, bytes }).await;
+        }
+    }
+
+    /// Lets the log go, so that its reader finds the end.
+    pub(crate) fn close(&mut self) {
+        self.sink = None;
     }
 
     /// Returns the result that was written.

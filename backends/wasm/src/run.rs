@@ -238,6 +238,11 @@ impl Handler {
         wasi.begin_call(invocation.program.input.clone(), sink);
     }
 
+    /// Lets go of a call that is over.
+    pub(crate) fn end_call(&mut self) {
+        self.store.data_mut().wasi.end_call();
+    }
+
     async fn call(&mut self, input: &[u8]) -> wasmtime::Result<i64> {
         let len = i32::try_from(input.len())?;
         let at = self.alloc.call_async(&mut self.store, len).await?;

@@ -102,6 +102,13 @@ impl Wasi {
         self.failure = None;
     }
 
+    /// Ends a call: nothing of it is held until the next one.
+    pub(crate) fn end_call(&mut self) {
+        self.input = Bytes::new();
+        self.output.close();
+        self.errors.close();
+    }
+
     pub(crate) fn stdout(&mut self) -> &mut Output {
         &mut self.output
     }

@@ -159,8 +159,8 @@ fn invocation(program: &Program, mode: InvokeMode) -> Invocation {
 
 fn print(what: &str, mut times: Vec<Duration>) {
     times.sort();
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    println!("{what}: p50 {:?}, p99 {:?}, max {:?}", at(0.5), at(0.99), at(1.0));
+    let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+    println!("{what}: p50 {:?}, p99 {:?}, max {:?}", at(50), at(99), at(100));
 }
 
 fn resident_kib() -> u64 {

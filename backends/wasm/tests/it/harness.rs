@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     sync::{Arc, OnceLock},
 };
 
@@ -67,7 +68,7 @@ pub(crate) fn program(name: &str, module: impl Into<Bytes>, env: &[(&str, String
 }
 
 /// Makes the program of an act of acts.c.
-pub(crate) fn command(act: &str, a: impl ToString, b: impl ToString) -> Program {
+pub(crate) fn command(act: &str, a: impl Display, b: impl Display) -> Program {
     let env = [
         ("ACT", act.to_owned()),
         ("A", a.to_string()),
@@ -77,7 +78,7 @@ pub(crate) fn command(act: &str, a: impl ToString, b: impl ToString) -> Program 
 }
 
 /// Makes the program of an act of handlers.c.
-pub(crate) fn handler(act: &str, a: impl ToString) -> Program {
+pub(crate) fn handler(act: &str, a: impl Display) -> Program {
     program(
         "main.wasm",
         HANDLERS,
@@ -131,7 +132,7 @@ fn translated(act: &Act) -> Option<Program> {
         Act::PrintRaw { bytes, stream } => print_raw(bytes, *stream),
         Act::EndlessLines => command("endless_lines", "", ""),
         Act::EndlessLine => command("endless_line", "", ""),
-        Act::EchoInput => handler("echo", ""),
+        Act::EchoInput | Act::EchoIntegers => handler("echo", ""),
         Act::CopyInput => command("copy_input", "", ""),
         Act::Raise(words) => handler("raise", words),
         Act::Unparsable => program("main.wat", UNPARSABLE, &[]),

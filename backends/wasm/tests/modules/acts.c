@@ -393,6 +393,99 @@ static void offer_to_neighbours(void) {
     wait_for_ever();
 }
 
+// Files, by the book: says where something is not as it should be.
+#define CHECK(condition)                                                             \
+    do {                                                                             \
+        if (!(condition)) {                                                          \
+            printf("line %d: %s (errno %d)\n", __LINE__, #condition, errno);          \
+            exit(1);                                                                 \
+        }                                                                            \
+    } while (0)
+
+static void check_contents(void) {
+    char bytes[64];
+    struct stat found;
+    int file = open("file", O_RDWR | O_CREAT | O_EXCL, 0600);
+    CHECK(file >= 0);
+    CHECK(open("file", O_RDWR | O_CREAT | O_EXCL, 0600) < 0 && errno == EEXIST);
+    CHECK(write(file, "0123456789", 10) == 10);
+    CHECK(lseek(file, -4, SEEK_CUR) == 6 && read(file, bytes, 64) == 4 && memcmp(bytes, "6789", 4) == 0);
+    CHECK(read(file, bytes, 64) == 0);
+    CHECK(pread(file, bytes, 3, 2) == 3 && memcmp(bytes, "234", 3) == 0);
+    CHECK(pwrite(file, "ab", 2, 4) == 2 && lseek(file, 0, SEEK_CUR) == 10);
+    CHECK(lseek(file, -1, SEEK_SET) < 0 && errno == EINVAL);
+    CHECK(ftruncate(file, 5) == 0 && fstat(file, &found) == 0 && found.st_size == 5 && S_ISREG(found.st_mode));
+    CHECK(lseek(file, 8, SEEK_SET) == 8 && write(file, "z", 1) == 1);
+    CHECK(pread(file, bytes, 64, 0) == 9 && memcmp(bytes, "0123a\0\0\0z", 9) == 0);
+    CHECK(close(file) == 0 && close(file) < 0 && errno == EBADF);
+    CHECK((file = open("file", O_WRONLY | O_APPEND)) >= 0 && write(file, "+", 1) == 1);
+    CHECK(read(file, bytes, 1) < 0 && errno == EBADF);
+    CHECK(close(file) == 0 && stat("file", &found) == 0 && found.st_size == 10);
+    CHECK((file = open("file", O_RDONLY)) >= 0 && write(file, "x", 1) < 0 && errno == EBADF && close(file) == 0);
+    CHECK((file = open("file", O_WRONLY | O_TRUNC)) >= 0 && fstat(file, &found) == 0 && found.st_size == 0);
+    struct timespec times[2] = {{1000, 5}, {2000, 7}};
+    CHECK(futimens(file, times) == 0 && fstat(file, &found) == 0);
+    CHECK(found.st_atim.tv_sec == 1000 && found.st_mtim.tv_sec == 2000 && found.st_mtim.tv_nsec == 7);
+    CHECK(fsync(file) == 0 && close(file) == 0);
+    CHECK(open("missing", O_RDONLY) < 0 && errno == ENOENT);
+    CHECK(open("file/below", O_RDONLY) < 0 && errno == ENOTDIR);
+    CHECK(open("file", O_RDONLY | O_DIRECTORY) < 0 && errno == ENOTDIR);
+}
+
+static void check_names(void) {
+    struct stat one, other;
+    char target[64];
+    CHECK(mkdir("folder", 0700) == 0 && mkdir("folder", 0700) < 0 && errno == EEXIST);
+    CHECK(open("folder", O_WRONLY) < 0 && errno == EISDIR);
+    CHECK(unlink("folder") < 0 && rmdir("file") < 0 && errno == ENOTDIR);
+    CHECK(rename("file", "folder/file") == 0 && access("file", F_OK) < 0 && errno == ENOENT);
+    CHECK(rmdir("folder") < 0 && errno == ENOTEMPTY);
+    CHECK(rename("folder", "folder/inside") < 0 && errno == EINVAL);
+    CHECK(link("folder/file", "second") == 0 && stat("second", &one) == 0 && stat("folder/file", &other) == 0);
+    CHECK(one.st_ino == other.st_ino && one.st_nlink == 2);
+    CHECK(symlink("folder/file", "link") == 0 && lstat("link", &one) == 0 && S_ISLNK(one.st_mode));
+    CHECK(readlink("link", target, sizeof target) == 11 && memcmp(target, "folder/file", 11) == 0);
+    CHECK(stat("link", &one) == 0 && one.st_ino == other.st_ino);
+    CHECK(unlink("folder/file") == 0 && stat("link", &one) < 0 && errno == ENOENT);
+    CHECK(stat("second", &one) == 0 && one.st_nlink == 1);
+    int held = open("second", O_RDWR);
+    CHECK(held >= 0 && unlink("second") == 0 && write(held, "kept", 4) == 4 && close(held) == 0);
+    CHECK(symlink("loop", "loop") == 0 && open("loop", O_RDONLY) < 0 && errno == ELOOP);
+    CHECK(unlink("loop") == 0 && unlink("link") == 0 && rmdir("folder") == 0);
+    CHECK(stat("/work", &one) == 0 && S_ISDIR(one.st_mode) && stat("/tmp", &one) == 0);
+}
+
+// A listing that is longer than any buffer, and that shrinks while it is read.
+static void check_listing(void) {
+    enum { FILES = 1000 };
+    char path[64];
+    CHECK(mkdir("many", 0700) == 0);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(path, sizeof path, "many/a-name-that-takes-some-room-%d", i);
+        int file = open(path, O_WRONLY | O_CREAT, 0600);
+        CHECK(file >= 0 && close(file) == 0);
+    }
+    DIR *folder = opendir("many");
+    int seen = 0, own = 0;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            own++;
+            continue;
+        }
+        seen++;
+        snprintf(path, sizeof path, "many/%.50s", entry->d_name);
+        CHECK(entry->d_type == DT_REG && unlink(path) == 0);
+    }
+    CHECK(closedir(folder) == 0 && seen == FILES && own == 2 && rmdir("many") == 0);
+}
+
+static void check_files(void) {
+    check_contents();
+    check_names();
+    check_listing();
+    print("\"every file did as it should\"\n");
+}
+
 static uint64_t deeper(uint64_t depth) {
     volatile char frame[64];
     if (depth == UINT64_MAX) return 0;
@@ -445,6 +538,7 @@ int main(int count, char **texts) {
     ACT("leaked_descriptors") leaked_descriptors();
     ACT("neighbour") neighbour();
     ACT("offer_to_neighbours") offer_to_neighbours();
+    ACT("files") check_files();
     ACT("recurse") say(deeper(0));
     ACT("abort") abort();
     ACT("look_for_a_predecessor") look_for_a_predecessor();
