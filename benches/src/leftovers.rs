@@ -114,20 +114,33 @@ struct Process {
     is_apart: bool,
 }
 
-fn processes(server: Option<u32>) -> Vec<Process> {
-    let ours = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let all: Vec<Process> = pids().into_iter().filter_map(|pid| process(pid, &ours)).collect();
-    let mut family: BTreeSet<u32> = server.into_iter().collect();
+/// Returns a process and all that are below it.
+pub(crate) fn family(root: u32) -> BTreeSet<u32> {
+    let all: Vec<Process> = pids()
+        .into_iter()
+        .filter_map(|pid| process(pid, &PathBuf::new()))
+        .collect();
+    family_among(&all, Some(root))
+}
+
+fn family_among(all: &[Process], root: Option<u32>) -> BTreeSet<u32> {
+    let mut family: BTreeSet<u32> = root.into_iter().collect();
     // Parents may have higher numbers than their children: until nothing is added.
     loop {
         let is_child =
             |process: &&Process| family.contains(&process.parent) && !family.contains(&process.pid);
         let children: Vec<u32> = all.iter().filter(is_child).map(|process| process.pid).collect();
         if children.is_empty() {
-            break;
+            return family;
         }
         family.extend(children);
     }
+}
+
+fn processes(server: Option<u32>) -> Vec<Process> {
+    let ours = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let all: Vec<Process> = pids().into_iter().filter_map(|pid| process(pid, &ours)).collect();
+    let family = family_among(&all, server);
     let is_held =
         |process: &Process| process.is_apart || process.is_launcher || family.contains(&process.pid);
     all.into_iter().filter(is_held).collect()

@@ -4,6 +4,7 @@
 //! starts the binary, speaks the API, and looks at the host from outside.
 
 mod bare;
+mod classes;
 mod context;
 mod floor;
 mod latency;

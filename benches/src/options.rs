@@ -2,7 +2,24 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+
+/// A part of the benchmark that can be run alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Cold workloads beside bare commands.
+    Cold,
+    /// Many cold workloads at once, and the server's memory.
+    Load,
+    /// Many workloads that end badly, and what is left behind.
+    Soak,
+    /// Starts, calls and memory of isolates.
+    Isolate,
+    /// Fresh instances of a WebAssembly module.
+    Wasm,
+    /// Python's warm and forked calls.
+    Python,
+}
 
 /// Measures a vulcan server against bare commands in the same minute.
 #[derive(Debug, Clone, Parser)]
@@ -16,6 +33,9 @@ pub(crate) struct Options {
     /// Check that the benchmark works: few runs, times are not judged
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Only these parts, with commas between them
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    pub(crate) only: Vec<Part>,
     /// The date that the report carries
     #[arg(long, default_value = "unknown")]
     pub(crate) date: String,
@@ -39,9 +59,16 @@ pub(crate) struct Amounts {
     pub(crate) memory_last: usize,
     /// Workloads in the soak.
     pub(crate) soak: usize,
+    /// Seconds of load on one class.
+    pub(crate) rate_s: u64,
 }
 
 impl Options {
+    /// Returns whether a part is to be run.
+    pub(crate) fn has(&self, part: Part) -> bool {
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
     /// Returns how often each thing is done.
     pub(crate) const fn amounts(&self) -> Amounts {
         if self.quick {
@@ -52,6 +79,7 @@ impl Options {
                 memory_first: 5,
                 memory_last: 20,
                 soak: 24,
+                rate_s: 1,
             }
         } else {
             Amounts {
@@ -61,6 +89,7 @@ impl Options {
                 memory_first: 1_000,
                 memory_last: 10_000,
                 soak: 10_000,
+                rate_s: 10,
             }
         }
     }

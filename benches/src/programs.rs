@@ -112,7 +112,6 @@ impl Programs {
 /// Returns a workload of a source text.
 pub(crate) fn source_spec(runtime: Runtime, code: &str) -> WorkloadSpec {
     WorkloadSpec {
-        reuse: vulcan_api::Reuse::None,
         code: Some(code.to_owned()),
         ..blank_spec(runtime)
     }
@@ -120,7 +119,6 @@ pub(crate) fn source_spec(runtime: Runtime, code: &str) -> WorkloadSpec {
 
 fn spec(archive: &str, resources: ResourcesRequest) -> WorkloadSpec {
     WorkloadSpec {
-        reuse: vulcan_api::Reuse::None,
         code_archive: Some(archive.to_owned()),
         entrypoint: Some("program".to_owned()),
         resources,
@@ -130,7 +128,7 @@ fn spec(archive: &str, resources: ResourcesRequest) -> WorkloadSpec {
 
 fn blank_spec(runtime: Runtime) -> WorkloadSpec {
     WorkloadSpec {
-        reuse: vulcan_api::Reuse::None,
+        reuse: vulcan_api::Reuse::Cold,
         runtime,
         isolation: vulcan_api::Isolation::Sandbox,
         code: None,

@@ -3,7 +3,15 @@
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
-use crate::{latency::Latency, leftovers::Held, load::Load, machine::Machine, sample::to_f64, soak::Soak};
+use crate::{
+    classes::{self, Classes},
+    latency::Latency,
+    leftovers::Held,
+    load::Load,
+    machine::Machine,
+    sample::to_f64,
+    soak::Soak,
+};
 
 /// Everything of one run.
 #[derive(Debug, Clone, Serialize)]
@@ -16,25 +24,25 @@ pub(crate) struct Report {
     pub(crate) latencies: Vec<Latency>,
     /// The idle server's memory in MiB.
     pub(crate) rss_idle_mb: f64,
-    /// Many at once.
-    pub(crate) load: Load,
-    /// Many that end badly.
-    pub(crate) soak: Soak,
+    /// Many at once, where that was measured.
+    pub(crate) load: Option<Load>,
+    /// Many that end badly, where that was measured.
+    pub(crate) soak: Option<Soak>,
+    /// Single classes.
+    pub(crate) classes: Classes,
     /// What was held when.
     pub(crate) held: Moments,
     /// All targets, in the order of the table.
     pub(crate) verdicts: Vec<Verdict>,
 }
 
-/// What was held at four moments.
+/// What was held when.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Moments {
     /// Before the server started.
     pub(crate) before_start: Held,
-    /// Before the soak, with the server idle.
-    pub(crate) before_soak: Held,
-    /// After the soak, with the server idle.
-    pub(crate) after_soak: Held,
+    /// Before and after the soak, with the server idle.
+    pub(crate) around_soak: Option<(Held, Held)>,
     /// After the server stopped.
     pub(crate) after_stop: Held,
 }
@@ -63,18 +71,23 @@ impl Report {
     /// Judges what was measured.
     pub(crate) fn judge(&mut self) {
         let mut verdicts: Vec<Verdict> = self.latencies.iter().filter_map(latency_verdict).collect();
-        verdicts.extend(load_verdicts(&self.load));
+        verdicts.extend(self.load.iter().flat_map(load_verdicts));
         verdicts.extend(memory_verdicts(self));
+        verdicts.extend(self.classes.verdicts());
         for verdict in &mut verdicts {
             verdict.has_passed = verdict.has_passed.filter(|_| !self.is_quick);
         }
-        verdicts.push(at_most("load: errors", to_f64(self.load.errors), 0.0, ""));
-        verdicts.push(at_most("soak: wrong endings", to_f64(self.soak.wrong), 0.0, ""));
-        verdicts.push(leftover_verdict(
-            "left over by the soak",
-            &self.held.after_soak,
-            &self.held.before_soak,
-        ));
+        verdicts.extend(self.classes.errors());
+        let errors = self.load.iter().map(|load| ("load: errors", load.errors));
+        let wrong = self.soak.iter().map(|soak| ("soak: wrong endings", soak.wrong));
+        verdicts.extend(
+            errors
+                .chain(wrong)
+                .map(|(what, count)| at_most(what, to_f64(count), 0.0, "")),
+        );
+        if let Some((before, after)) = &self.held.around_soak {
+            verdicts.push(leftover_verdict("left over by the soak", after, before));
+        }
         verdicts.push(leftover_verdict(
             "left over by the server",
             &self.held.after_stop,
@@ -95,13 +108,19 @@ impl Report {
             "\n{}, commit {}, {}, kernel {}, as {user}\n",
             machine.date, machine.commit, machine.cpu, machine.kernel
         );
-        println!("{}\n", latency_table(&self.latencies));
-        println!("{}\n", shares_table(&self.latencies));
-        println!("{}\n", load_table(self));
+        if !self.latencies.is_empty() {
+            println!("{}\n", latency_table(&self.latencies));
+            println!("{}\n", shares_table(&self.latencies));
+        }
+        classes::print(&self.classes);
+        if let Some(load) = &self.load {
+            println!("{}\n", load_table(load, self.rss_idle_mb));
+        }
         println!("{}\n", held_table(&self.held));
         println!("{}", verdict_table(&self.verdicts));
-        let firsts = [&self.load.first_error, &self.soak.first_wrong];
-        for first in firsts.into_iter().flatten() {
+        let first_error = self.load.as_ref().and_then(|load| load.first_error.as_ref());
+        let first_wrong = self.soak.as_ref().and_then(|soak| soak.first_wrong.as_ref());
+        for first in first_error.into_iter().chain(first_wrong) {
             println!("\nfirst error: {first}");
         }
     }
@@ -124,23 +143,21 @@ fn load_verdicts(load: &Load) -> [Verdict; 2] {
     ]
 }
 
-fn memory_verdicts(report: &Report) -> [Verdict; 2] {
-    let rss = &report.load.rss_mb;
-    [
-        at_most("server memory, idle", report.rss_idle_mb, 40.0, " MiB"),
-        at_most(
-            &format!(
-                "server memory, growth from {} to {} workloads",
-                rss.first_at, rss.last_at
-            ),
-            rss.last - rss.first,
-            10.0,
-            " MiB",
-        ),
-    ]
+fn memory_verdicts(report: &Report) -> Vec<Verdict> {
+    let idle = at_most("server memory, idle", report.rss_idle_mb, 40.0, " MiB");
+    let growth = report.load.as_ref().map(|load| {
+        let rss = &load.rss_mb;
+        let what = format!(
+            "server memory, growth from {} to {} workloads",
+            rss.first_at, rss.last_at
+        );
+        at_most(&what, rss.last - rss.first, 10.0, " MiB")
+    });
+    std::iter::once(idle).chain(growth).collect()
 }
 
-fn at_most(what: &str, measured: f64, target: f64, unit: &str) -> Verdict {
+/// Judges what is to be small.
+pub(crate) fn at_most(what: &str, measured: f64, target: f64, unit: &str) -> Verdict {
     Verdict {
         what: what.to_owned(),
         measured: format!("{}{unit}", number(measured)),
@@ -149,7 +166,8 @@ fn at_most(what: &str, measured: f64, target: f64, unit: &str) -> Verdict {
     }
 }
 
-fn at_least(what: &str, measured: f64, target: f64) -> Verdict {
+/// Judges what is to be large.
+pub(crate) fn at_least(what: &str, measured: f64, target: f64) -> Verdict {
     Verdict {
         what: what.to_owned(),
         measured: number(measured),
@@ -172,7 +190,8 @@ fn leftover_verdict(what: &str, after: &Held, before: &Held) -> Verdict {
     }
 }
 
-fn number(value: f64) -> String {
+/// Writes a number for the tables.
+pub(crate) fn number(value: f64) -> String {
     if value.fract() == 0.0 {
         format!("{value:.0}")
     } else {
@@ -180,7 +199,8 @@ fn number(value: f64) -> String {
     }
 }
 
-fn table<const N: usize>(header: [&str; N]) -> Table {
+/// Starts a table.
+pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(header);
     table
@@ -231,8 +251,7 @@ fn shares_table(latencies: &[Latency]) -> Table {
     table
 }
 
-fn load_table(report: &Report) -> Table {
-    let load = &report.load;
+fn load_table(load: &Load, rss_idle_mb: f64) -> Table {
     let mut table = table(["load", "value"]);
     table.add_row([
         "clients × seconds".to_owned(),
@@ -243,7 +262,7 @@ fn load_table(report: &Report) -> Table {
     table.add_row(["errors".to_owned(), load.errors.to_string()]);
     table.add_row(["p50 ms".to_owned(), number(load.latency.p50_ms)]);
     table.add_row(["p99 ms".to_owned(), number(load.latency.p99_ms)]);
-    table.add_row(["server memory, idle, MiB".to_owned(), number(report.rss_idle_mb)]);
+    table.add_row(["server memory, idle, MiB".to_owned(), number(rss_idle_mb)]);
     for (at, memory) in [
         (load.rss_mb.first_at, load.rss_mb.first),
         (load.rss_mb.last_at, load.rss_mb.last),
@@ -254,21 +273,20 @@ fn load_table(report: &Report) -> Table {
 }
 
 fn held_table(held: &Moments) -> Table {
-    let mut table = table([
-        "held on the host",
-        "before start",
-        "before soak",
-        "after soak",
-        "after stop",
-    ]);
-    let moments = [
-        &held.before_start,
-        &held.before_soak,
-        &held.after_soak,
-        &held.after_stop,
-    ];
+    let mut moments = vec![("before start", &held.before_start)];
+    if let Some((before, after)) = &held.around_soak {
+        moments.extend([("before soak", before), ("after soak", after)]);
+    }
+    moments.push(("after stop", &held.after_stop));
+    let mut table = Table::new();
+    let names = moments.iter().map(|(name, _)| *name);
+    table
+        .load_style(ASCII_MARKDOWN)
+        .set_header(std::iter::once("held on the host").chain(names));
     for (index, (name, _)) in held.before_start.rows().into_iter().enumerate() {
-        let counts = moments.map(|moment| moment.rows()[index].1.to_string());
+        let counts = moments
+            .iter()
+            .map(|(_, moment)| moment.rows()[index].1.to_string());
         table.add_row(std::iter::once(name.to_owned()).chain(counts));
     }
     table

@@ -5,12 +5,14 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use crate::{
+    classes,
     context::{Context as _, Failure},
-    floor, latency,
+    floor,
+    latency::{self, Latency},
     leftovers::Held,
     load,
     machine::Machine,
-    options::Options,
+    options::{Options, Part},
     programs::Programs,
     report::{Moments, Report},
     server::{self, Server},
@@ -51,17 +53,23 @@ async fn measure(options: &Options, programs: &Arc<Programs>, folder: &Path) -> 
     settled(Some(server.pid()), &data, None).await;
     let rss_idle_mb = server.rss_mb()?;
 
-    let mut latencies = Vec::new();
-    for pair in floor::pairs(programs) {
-        progress(pair.name);
-        latencies.push(latency::measure(server.client(), &pair, amounts.latency_runs).await?);
-    }
-    progress("load");
-    let load = load::measure(&server, &programs.noop_spec(), &amounts).await?;
-    let before_soak = settled(Some(server.pid()), &data, None).await;
-    progress("soak");
-    let soak = soak::run(server.client(), programs, amounts.soak, amounts.clients).await?;
-    let after_soak = settled(Some(server.pid()), &data, Some(&before_soak)).await;
+    let classes = classes::measure(&server, options, &amounts, folder).await?;
+    let latencies = latencies(&server, programs, options).await?;
+    let load = if options.has(Part::Load) {
+        progress("load");
+        Some(load::measure(&server, &programs.noop_spec(), &amounts).await?)
+    } else {
+        None
+    };
+    let (soak, around_soak) = if options.has(Part::Soak) {
+        let before = settled(Some(server.pid()), &data, None).await;
+        progress("soak");
+        let soak = soak::run(server.client(), programs, amounts.soak, amounts.clients).await?;
+        let after = settled(Some(server.pid()), &data, Some(&before)).await;
+        (Some(soak), Some((before, after)))
+    } else {
+        (None, None)
+    };
     server.stop().await?;
     let after_stop = settled(None, &data, Some(&before_start)).await;
 
@@ -72,14 +80,25 @@ async fn measure(options: &Options, programs: &Arc<Programs>, folder: &Path) -> 
         rss_idle_mb,
         load,
         soak,
+        classes,
         held: Moments {
             before_start,
-            before_soak,
-            after_soak,
+            around_soak,
             after_stop,
         },
         verdicts: Vec::new(),
     })
+}
+
+async fn latencies(server: &Server, programs: &Programs, options: &Options) -> Result<Vec<Latency>, Failure> {
+    let mut latencies = Vec::new();
+    if options.has(Part::Cold) {
+        for pair in floor::pairs(programs) {
+            progress(pair.name);
+            latencies.push(latency::measure(server.client(), &pair, options.amounts().latency_runs).await?);
+        }
+    }
+    Ok(latencies)
 }
 
 fn progress(what: &str) {

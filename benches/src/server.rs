@@ -77,6 +77,12 @@ impl Server {
         &self.client
     }
 
+    /// Returns host and port.
+    pub(crate) fn address(&self) -> String {
+        let endpoint = self.client.endpoint().to_string();
+        endpoint.trim_start_matches("http://").to_owned()
+    }
+
     /// Returns the resident memory in MiB.
     ///
     /// # Errors

@@ -282,6 +282,17 @@ impl Client {
         self.fetch("v1/benchmarks", "list the benchmarks").await
     }
 
+    /// Returns all metrics in the OpenMetrics text format.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError`].
+    pub async fn metrics(&self) -> Result<String, ClientError> {
+        let call = self.0.call("send its metrics", ANSWER_LIMIT);
+        let body = call.body(self.0.get("metrics")).await?;
+        String::from_utf8(body.into()).map_err(|_| call.malformed("its metrics are no text"))
+    }
+
     /// Checks within `limit` that a vulcan server lives there: that it says so, and that it speaks this API.
     ///
     /// # Errors

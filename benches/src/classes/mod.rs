@@ -1,0 +1,14 @@
+//! The targets of single classes: starts from pools, warm calls, calls per second, memory; each beside its bare floor.
+
+mod blank;
+mod floor;
+mod lean;
+mod memory;
+mod rate;
+mod report;
+mod run;
+mod scrape;
+mod targets;
+
+pub(crate) use report::print;
+pub(crate) use run::{Classes, measure};
