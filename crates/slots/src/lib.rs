@@ -23,6 +23,6 @@ pub use instance::SlotInstance;
 pub use last_words::LastWords;
 pub use options::{Overhead, SlotOptions};
 pub use pool::Pool;
-pub use probe::{Prober, with_cause};
+pub use probe::Prober;
 pub use slot::ViewParts;
 pub use start::Guest;

@@ -43,6 +43,8 @@ pub struct Overhead {
     pub bytes: u64,
     /// Processes and threads.
     pub pids: u32,
+    /// Of each process' memory, where the limit is per process for want of a cgroup.
+    pub data_bytes: u64,
 }
 
 impl SlotOptions {
@@ -57,7 +59,8 @@ impl SlotOptions {
                 open_files: self.open_files_max,
                 file_bytes: scratch_bytes,
                 processes: u64::from(resources.pids + self.overhead.pids),
-                data_bytes: (!has_memory_group).then_some(u64::from(resources.mem_mb) * MIB),
+                data_bytes: (!has_memory_group)
+                    .then_some(u64::from(resources.mem_mb) * MIB + self.overhead.data_bytes),
             },
         }
     }

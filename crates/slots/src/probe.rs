@@ -3,10 +3,10 @@
 use std::{error::Error as _, future::Future, time::Duration};
 
 use tokio::{sync::Mutex, time::Instant};
-use vulcan_api::{Readiness, Resources};
+use vulcan_api::Readiness;
 use vulcan_backend::{BackendError, Instance as _, Probe};
 
-use crate::{Guest, Pool, SlotInstance};
+use crate::{Pool, SlotInstance};
 
 /// How long an answer is good for: a host changes seldom.
 const FRESH_FOR: Duration = Duration::from_secs(30);
@@ -33,9 +33,9 @@ impl Prober {
 }
 
 impl Pool {
-    /// Starts an instance and stops it, the only proof that it can be done, and says what is weaker than it could be.
-    pub async fn readiness(self: &std::sync::Arc<Self>, resources: Resources, guest: Guest<'_>) -> Readiness {
-        match self.try_out(resources, guest).await {
+    /// Judges a trial start, the only proof that it can be done, and stops it; says what is weaker than it could be.
+    pub async fn judge(&self, started: Result<SlotInstance, BackendError>) -> Readiness {
+        match stopped(started).await {
             Err(error) => Readiness::Unfit {
                 reasons: vec![unfit_reason(&error)],
             },
@@ -44,17 +44,6 @@ impl Pool {
                 reasons => Readiness::Degraded { reasons },
             },
         }
-    }
-
-    async fn try_out(
-        self: &std::sync::Arc<Self>,
-        resources: Resources,
-        guest: Guest<'_>,
-    ) -> Result<i32, BackendError> {
-        let instance: SlotInstance = self.start(resources, guest).await?;
-        let abi = instance.landlock_abi().await;
-        instance.stop(Duration::ZERO).await?;
-        Ok(abi)
     }
 
     fn weaknesses(&self, landlock_abi: i32) -> Vec<String> {
@@ -77,7 +66,17 @@ impl Pool {
     }
 }
 
+async fn stopped(started: Result<SlotInstance, BackendError>) -> Result<i32, BackendError> {
+    let instance = started?;
+    let abi = instance.landlock_abi().await;
+    instance.stop(Duration::ZERO).await?;
+    Ok(abi)
+}
+
 fn unfit_reason(error: &BackendError) -> String {
+    if let BackendError::Unfit { reason, .. } = error {
+        return reason.clone();
+    }
     format!(
         "a trial start failed: {}; the class needs user namespaces (sysctl user.max_user_namespaces above 0, and \
          kernel.apparmor_restrict_unprivileged_userns=0 for an ordinary user) and Linux 5.12 or newer",
@@ -86,8 +85,7 @@ fn unfit_reason(error: &BackendError) -> String {
 }
 
 /// Returns an error and its cause in one line.
-#[must_use]
-pub fn with_cause(error: &BackendError) -> String {
+fn with_cause(error: &BackendError) -> String {
     match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
