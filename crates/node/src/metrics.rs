@@ -166,6 +166,13 @@ impl Metrics {
         }
     }
 
+    /// Shows hits and misses of a kind from the beginning: a counter that appears with its first event has no rate for it.
+    pub(crate) fn pool_known(&self, kind: Kind, start: StartKind) {
+        let labels = StartLabels::of(kind, start);
+        drop(self.pools.hits.get_or_create(&labels));
+        drop(self.pools.misses.get_or_create(&labels));
+    }
+
     /// Counts a workload that found an instance that was ready.
     pub(crate) fn pool_hit(&self, kind: Kind, start: StartKind) {
         self.pools.hits.get_or_create(&StartLabels::of(kind, start)).inc();

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vulcan_api::{Clock, IsolationClass, Usage};
+use vulcan_api::{Clock, IsolationClass, StartKind, Usage};
 use vulcan_backend::{Backend, Instance};
 
 use super::{
@@ -67,6 +67,28 @@ impl Drop for Running {
     }
 }
 
+/// Shows what the pools count before there is anything to count.
+fn show_metrics(setup: &Setup, budget: u64) {
+    setup.metrics.pool_memory(0, budget);
+    for backend in setup.backends.values() {
+        let capabilities = backend.capabilities();
+        for readying in &capabilities.readying {
+            let kind = Kind {
+                isolation: capabilities.isolation,
+                runtime: readying.runtime,
+            };
+            let starts = [
+                (StartKind::Pooled, readying.blank.is_some()),
+                (StartKind::Warm, readying.warm),
+                (StartKind::Forked, readying.forked),
+            ];
+            for (start, _) in starts.into_iter().filter(|(_, is_there)| *is_there) {
+                setup.metrics.pool_known(kind, start);
+            }
+        }
+    }
+}
+
 impl Pool {
     /// Makes empty pools; [`Pool::tend`] fills them.
     pub(crate) fn new(setup: Setup) -> Arc<Self> {
@@ -81,6 +103,9 @@ impl Pool {
             refills_max: limits.refill_concurrency,
             cpus: host::cpus(),
         };
+        if limits.enabled {
+            show_metrics(&setup, bounds.budget);
+        }
         Arc::new(Self {
             bounds,
             setup,

@@ -14,6 +14,7 @@
 //!
 //! No instance is noted in the node's database while it is idle: a sweep removes what a killed server leaves.
 
+mod audit;
 mod backoff;
 mod blank;
 mod demand;

@@ -88,6 +88,8 @@ pub(crate) enum Reason {
     Pressure,
     /// It ended by itself.
     Died,
+    /// It used the processor though nobody called it.
+    Restless,
     /// Its backend had no room for another one.
     Exhausted,
     /// The node takes no more workloads.
@@ -102,6 +104,7 @@ impl Reason {
             Self::Budget => "budget",
             Self::Pressure => "pressure",
             Self::Died => "died",
+            Self::Restless => "restless",
             Self::Exhausted => "exhausted",
             Self::Closed => "closed",
         }

@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep_until};
 use vulcan_api::{BackendInfo, Network};
 
 use super::{
+    audit,
     blank::learn,
     keeper::Pool,
     key::WarmKey,
@@ -36,8 +37,13 @@ impl Pool {
             return;
         }
         let mut memory: Option<(Instant, Option<Memory>)> = None;
+        let mut audited_at = Instant::now();
         loop {
             let now = Instant::now();
+            if now.duration_since(audited_at) >= audit::EVERY {
+                audited_at = now;
+                self.tasks.spawn(Arc::clone(&self).audit());
+            }
             let seen = match memory {
                 Some((at, seen)) if now.duration_since(at) < MEMORY_AGE_MAX => seen,
                 _ => (self.setup.memory)(),

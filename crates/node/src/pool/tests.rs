@@ -14,7 +14,7 @@ use vulcan_api::{
     SystemClock, Usage,
 };
 use vulcan_backend::{
-    Backend as _, BackendError,
+    Backend as _, BackendError, Exited, Instance, Invocation, LogSink, Outcome,
     simulator::{Simulator, Step},
 };
 
@@ -644,5 +644,51 @@ async fn a_backend_without_room_gets_the_idle_instance_back_that_is_worth_least(
     assert!(bench.lease("one", 1).is_none());
     assert!(bench.pool.relieve(IsolationClass::Sandbox));
     assert!(!bench.pool.relieve(IsolationClass::Sandbox));
+    bench.close().await;
+}
+
+/// An instance that uses a whole processor from the beginning.
+struct Spinning(Instant);
+
+#[async_trait::async_trait]
+impl Instance for Spinning {
+    async fn invoke(&self, _: Invocation, _: LogSink) -> Result<Outcome, BackendError> {
+        Err(BackendError::Stopped)
+    }
+
+    async fn wait(&self) -> Exited {
+        std::future::pending().await
+    }
+
+    async fn stop(&self, _: Duration) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    async fn usage(&self) -> Result<Usage, BackendError> {
+        Ok(Usage {
+            cpu_ms: self.0.elapsed().as_secs_f64() * 1e3,
+            mem_peak_mb: Some(1.0),
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loaded_instance_that_does_not_rest_is_stopped_and_others_are_not() {
+    let bench = Bench::new(|_| {});
+    bench.load("one", 1, 1, 10.0).await;
+    let Loaded::Seat(seat) = bench.pool.lend(bench.ask("one", 2), Patience::None) else {
+        panic!("no seat")
+    };
+    let instance: Arc<dyn Instance> = Arc::new(Spinning(Instant::now()));
+    let usage = instance.usage().await.ok();
+    let id = vulcan_api::InstanceId::generate(vulcan_api::Timestamp::from_millis(0), crate::host::random());
+    assert!(seat.fill(&Ready { instance, id, usage }, NonZeroU16::MIN));
+    until("it is stopped", || bench.warm() == 1).await;
+    assert!(bench.lease("one", 1).is_some());
+    assert!(
+        bench
+            .metrics()
+            .contains("vulcan_pool_evictions_total{reason=\"restless\"} 1")
+    );
     bench.close().await;
 }

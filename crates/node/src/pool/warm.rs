@@ -74,16 +74,50 @@ pub(crate) enum Loaded {
 pub(super) struct Shared {
     id: InstanceId,
     mem_mb: u32,
-    last: Mutex<Option<Usage>>,
+    last: Mutex<Option<Reading>>,
     fate: OnceLock<&'static str>,
 }
 
+/// What an instance had used at some moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) usage: Usage,
+    pub(super) at: Instant,
+}
+
+impl Reading {
+    /// Makes a reading of this moment.
+    pub(super) fn now(usage: Usage) -> Self {
+        Self {
+            usage,
+            at: Instant::now(),
+        }
+    }
+}
+
 impl Shared {
+    /// Returns the instance's name.
+    pub(super) const fn id(&self) -> InstanceId {
+        self.id
+    }
+
+    /// Returns the last reading.
+    pub(super) fn last(&self) -> Option<Reading> {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a reading; returns the one before.
+    pub(super) fn see(&self, reading: Reading) -> Option<Reading> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.replace(reading)
+    }
+
     /// Returns what was used since the last reading; of calls at the same time, the one that ends first is charged.
     fn since_last(&self, usage: Option<Usage>) -> Option<Usage> {
         let usage = usage?;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = last.replace(usage).map_or(0.0, |last| last.cpu_ms);
+        let before = self
+            .see(Reading::now(usage))
+            .map_or(0.0, |last| last.usage.cpu_ms);
         let cpu_ms = (usage.cpu_ms - before).max(0.0);
         Some(Usage { cpu_ms, ..usage })
     }
@@ -325,10 +359,15 @@ impl Lease {
         self.shared.since_last(usage)
     }
 
+    /// Says that the instance is gone: nothing is to be done about it when this is dropped.
+    pub(crate) const fn gone(&mut self) {
+        self.is_over = true;
+    }
+
     /// Ends the call, and gives the instance back if it is `reusable`.
     pub(crate) fn end(mut self, reusable: Option<NonZeroU16>) -> After {
         self.is_over = true;
-        let last = *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.shared.last().map(|last| last.usage);
         let bytes = Pool::charge(last, self.shared.mem_mb);
         self.release(|entry| {
             entry.bytes = bytes;
@@ -403,7 +442,7 @@ impl Seat {
             shared: Arc::new(Shared {
                 id: ready.id,
                 mem_mb: self.mem_mb,
-                last: Mutex::new(ready.usage),
+                last: Mutex::new(ready.usage.map(Reading::now)),
                 fate: OnceLock::new(),
             }),
             calls: 0,

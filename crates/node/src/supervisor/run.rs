@@ -402,6 +402,9 @@ impl Supervisor {
         }
         self.counted = None;
         self.forget_note();
+        if let Some(tenancy) = &mut self.tenancy {
+            tenancy.gone();
+        }
     }
 
     /// Finishes the log and reports the end.

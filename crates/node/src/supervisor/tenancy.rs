@@ -100,6 +100,13 @@ impl Tenancy {
         }
     }
 
+    /// Says that the instance is stopped.
+    pub(super) const fn gone(&mut self) {
+        if let Tie::Lease(lease) = &mut self.tie {
+            lease.gone();
+        }
+    }
+
     /// Gives the instance to the pool, if it is `reusable` and the pool takes it.
     pub(super) fn end(self, reusable: Option<NonZeroU16>) -> After {
         match self.tie {

@@ -77,7 +77,15 @@ async fn who_asks_for_a_cold_start_or_another_runtime_gets_one() {
     assert_eq!(end.start, Some(StartKind::Cold));
     let end = run(&mut bench, program("exit 0")).await;
     assert_eq!(end.start, Some(StartKind::Cold));
-    assert!(!bench.metrics().contains("vulcan_pool_misses_total{"));
+    let metrics = bench.metrics();
+    let counted = metrics.lines().filter(|line| {
+        line.starts_with("vulcan_pool_hits_total{") || line.starts_with("vulcan_pool_misses_total{")
+    });
+    let counted: Vec<&str> = counted.collect();
+    assert!(
+        !counted.is_empty() && counted.iter().all(|line| line.ends_with(" 0")),
+        "{counted:?}"
+    );
 }
 
 #[tokio::test]

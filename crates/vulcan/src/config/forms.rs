@@ -2,7 +2,8 @@
 
 use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
-use vulcan_api::IsolationClass;
+use vulcan_api::{IsolationClass, Runtime};
+use vulcan_node::BlankName;
 
 use crate::units;
 
@@ -32,6 +33,13 @@ pub(super) struct Names;
 pub(super) struct Word;
 /// The same, and an empty text is none.
 pub(super) struct MaybeWord;
+
+/// `true` or `false`.
+pub(super) struct Switch;
+/// A share of a whole, from 0 to 100.
+pub(super) struct Percent;
+/// Kinds of instances, as `isolate:node`, separated by commas; an empty text is none.
+pub(super) struct Kinds;
 
 macro_rules! numbers {
     ($($number:ty: $allowed:literal),+) => {$(
@@ -174,15 +182,65 @@ impl Form<Vec<String>> for Names {
     }
 }
 
+impl Form<bool> for Switch {
+    fn read(text: &str) -> Result<bool, String> {
+        text.parse()
+            .map_err(|_| format!("'{text}' is neither true nor false"))
+    }
+    fn write(value: &bool) -> String {
+        value.to_string()
+    }
+}
+
+impl Form<u32> for Percent {
+    fn read(text: &str) -> Result<u32, String> {
+        let percent = text.parse().ok().filter(|percent| *percent <= 100);
+        percent.ok_or_else(|| format!("'{text}' is not a whole number from 0 to 100"))
+    }
+    fn write(value: &u32) -> String {
+        value.to_string()
+    }
+}
+
+impl Form<Vec<BlankName>> for Kinds {
+    fn read(text: &str) -> Result<Vec<BlankName>, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(kind).collect()
+    }
+    fn write(value: &Vec<BlankName>) -> String {
+        let names: Vec<String> = value
+            .iter()
+            .map(|name| format!("{}:{}", name.isolation, name.runtime))
+            .collect();
+        names.join(",")
+    }
+}
+
+fn kind(name: &str) -> Result<BlankName, String> {
+    let Some((isolation, runtime)) = name.split_once(':') else {
+        return Err(format!(
+            "'{name}' is not a kind of instance: write a class of isolation, a colon and a runtime, for example sandbox:python"
+        ));
+    };
+    Ok(BlankName {
+        isolation: class(isolation)?,
+        runtime: runtime.parse::<Runtime>()?,
+    })
+}
+
+fn class(text: &str) -> Result<IsolationClass, String> {
+    IsolationClass::ALL
+        .into_iter()
+        .find(|class| class.as_str() == text)
+        .ok_or_else(|| {
+            let names = IsolationClass::ALL.map(IsolationClass::as_str).join(", ");
+            format!("'{text}' is not a class of isolation: use one of {names}")
+        })
+}
+
 impl Form<IsolationClass> for Word {
     fn read(text: &str) -> Result<IsolationClass, String> {
-        IsolationClass::ALL
-            .into_iter()
-            .find(|class| class.as_str() == text)
-            .ok_or_else(|| {
-                let names = IsolationClass::ALL.map(IsolationClass::as_str).join(", ");
-                format!("'{text}' is not a class of isolation: use one of {names}")
-            })
+        class(text)
     }
     fn write(value: &IsolationClass) -> String {
         value.as_str().to_owned()
