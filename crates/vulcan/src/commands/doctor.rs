@@ -74,9 +74,10 @@ async fn look(context: &Context, args: &DoctorArgs) -> Result<(BackendList, Plac
 async fn probe() -> Result<BackendList, Failure> {
     let config = config_of_environment()?;
     // Whatever a probe tries is told apart from what runs elsewhere on this machine.
-    let slot = Slot::take(&paths::cache_dir_of(&config)?)
+    let cache_dir = paths::cache_dir_of(&config)?;
+    let slot = Slot::take(&cache_dir)
         .map_err(|error| Failure::from_error(Exit::PLATFORM, "make a place to look from", &error))?;
-    let backends = backends::all(&config, &slot.owner)
+    let backends = backends::all(&config, &slot.owner, &cache_dir)
         .map_err(|error| Failure::from_error(Exit::PLATFORM, "set up the backends", &error))?;
     let node = platform::node_name(&config);
     let mut list = BackendList { backends: Vec::new() };

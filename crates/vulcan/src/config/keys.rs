@@ -1,7 +1,9 @@
 //! The keys, one row each.
 
 use super::{
-    forms::{FilePath, Form, MaybeWord, Mebibytes, Names, Number, Paths, Size, Time, Word},
+    forms::{
+        FilePath, Form, Kinds, MaybeWord, Mebibytes, Names, Number, Paths, Percent, Size, Switch, Time, Word,
+    },
     settings::Config,
 };
 
@@ -84,6 +86,17 @@ keys! {
     "node.acknowledge_timeout": Time, node.intervals.acknowledge, "How long a shutdown waits for acknowledgements before it stores the rest";
     "node.stop_timeout": Time, node.intervals.stop, "How long the stop of an instance may take before the node goes on without it";
 
+    "pools.enabled": Switch, pools.enabled, "Whether instances are kept ready; without, one is started for every workload";
+    "pools.memory_percent": Percent, pools.memory_percent, "The most memory that all idle instances together take, in percent of the machine's";
+    "pools.memory_available_min_percent": Percent, pools.memory_available_min_percent, "With less memory available than this, in percent, nothing is started ahead and idle instances are stopped";
+    "pools.blank": Kinds, pools.blank, "Which kinds are always kept ready, as sandbox:python, separated by commas; empty takes every one that there is";
+    "pools.blank_per_kind": Number, pools.blank_per_kind, "How many instances are always kept of such a kind, at the default limits, that never ran code";
+    "pools.blank_max": Number, pools.blank_max, "How many are kept at most of a kind that is asked for often";
+    "pools.blank_idle": Time, pools.blank_idle, "After this time without a request a kind shrinks to what is always kept";
+    "pools.warm_idle": Time, pools.warm_idle, "How long an instance with loaded code waits for its next call";
+    "pools.warm_per_key_max": Number, pools.warm_per_key_max, "The most instances that are loaded with the same code of the same owner";
+    "pools.refill_concurrency": Number, pools.refill_concurrency, "How many instances are started ahead at once; half of the processors by default";
+
     "compile.cpus": Number, compile.resources.cpus, "The least processors of an instance that compiles";
     "compile.mem": Mebibytes, compile.resources.mem_mb, "Its least memory";
     "compile.disk": Mebibytes, compile.resources.disk_mb, "Its least disk space";
@@ -100,6 +113,18 @@ keys! {
     "sandbox.start_timeout": Time, sandbox.start_deadline, "How long a start may take";
     "sandbox.open_files_max": Number, sandbox.open_files_max, "Open files of one process";
     "sandbox.inodes_per_mib": Number, sandbox.inodes_per_mb, "Files and folders per MiB of writable disk space";
+
+    "isolate.deno": FilePath, isolate.deno, "Deno's executable; where it is not set, it is looked for in the data folder and on PATH";
+    "isolate.slots_idle_max": Number, isolate.slots_idle_max, "How many launchers are kept while nothing runs in them";
+    "isolate.slots_ready_min": Number, isolate.slots_ready_min, "How many launchers are made ahead, in the background of the first start";
+    "isolate.start_timeout": Time, isolate.start_deadline, "How long a start may take";
+    "isolate.open_files_max": Number, isolate.open_files_max, "Open files of one process";
+
+    "wasm.threads": Number, wasm.threads, "How many threads run modules; none of them serves requests";
+    "wasm.module_max": Size, wasm.module_bytes_max, "The largest module or component";
+    "wasm.compile_timeout": Time, wasm.compile_deadline, "How long compiling a module may take until the workload fails";
+    "wasm.cache_max": Size, wasm.cache_disk_bytes_max, "The disk space of compiled modules; the least recently used goes first";
+    "wasm.cache_memory_max": Size, wasm.cache_memory_bytes_max, "The memory of compiled modules and unpacked archives";
 }
 
 /// Finds a key by its dotted name.
@@ -123,7 +148,8 @@ impl Config {
             }
             let value = (key.get)(self);
             let is_unset = value.is_empty();
-            let value = if value.parse::<f64>().is_ok() {
+            let is_bare = value.parse::<f64>().is_ok() || value.parse::<bool>().is_ok();
+            let value = if is_bare {
                 value
             } else {
                 toml::Value::String(value).to_string()

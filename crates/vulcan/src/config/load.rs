@@ -281,6 +281,42 @@ mod tests {
     }
 
     #[test]
+    fn the_pools_say_what_is_wrong_with_their_values() {
+        insta::assert_snapshot!(error_of("[pools]\nenabled = 1\n"),
+            @"vulcan.toml:2: pools.enabled: '1' is neither true nor false | ");
+        insta::assert_snapshot!(error_of("[pools]\nmemory_percent = 101\n"),
+            @"vulcan.toml:2: pools.memory_percent: '101' is not a whole number from 0 to 100 | ");
+        insta::assert_snapshot!(error_of("[pools]\nmemory_percent = 0\n"), @"pools.memory_percent must not be 0 | ");
+        insta::assert_snapshot!(error_of("[pools]\nblank_per_kind = 9\n"),
+            @"pools.blank_per_kind is larger than pools.blank_max | ");
+        insta::assert_snapshot!(error_of("[pools]\nblank = \"python\"\n"),
+            @"vulcan.toml:2: pools.blank: 'python' is not a kind of instance: write a class of isolation, a colon and a runtime, for example sandbox:python | ");
+        insta::assert_snapshot!(error_of("[pools]\nblank = \"vm:python\"\n"),
+            @"vulcan.toml:2: pools.blank: 'vm' is not a class of isolation: use one of isolate, wasm, sandbox, container, gvisor, microvm | ");
+        insta::assert_snapshot!(error_of("[pools]\nblank = \"sandbox:cobol\"\n"),
+            @"vulcan.toml:2: pools.blank: unknown runtime 'cobol': use one of python, node, typescript, bash, go, binary, wasm | ");
+        insta::assert_snapshot!(error_of("[pools]\nwarm_idle_s = 3\n"),
+            @"vulcan.toml:2: there is no key 'pools.warm_idle_s' | did you mean 'pools.warm_idle'?");
+    }
+
+    #[test]
+    fn the_pools_take_their_kinds_and_the_size_of_a_workload_that_asks_for_none() {
+        let text = "limits.default.mem = \"64MiB\"\n[pools]\nenabled = false\nblank = \"isolate:node, sandbox:python\"\n";
+        let config = with_file(text).unwrap();
+        assert_eq!(with_file(&config.to_toml()).unwrap(), config);
+        let pools = config.pool_limits();
+        assert_eq!(
+            (pools.enabled, pools.blank.len(), pools.resources.mem_mb),
+            (false, 2, 64)
+        );
+        assert_eq!(config.slots_max(), 256 + 2);
+        assert_eq!(
+            Config::default().slots_max(),
+            256 + 2 + 256 + Config::default().pools.refill_concurrency
+        );
+    }
+
+    #[test]
     fn what_is_no_toml_names_its_line() {
         assert!(error_of("[server]\nlisten = \n").starts_with("vulcan.toml:2: "));
     }

@@ -7,6 +7,7 @@
 //! Every key is one row of [`keys`]: its name, what it is for, how it is read and written. All three sources go through it.
 //! Refuses to know what the settings do.
 
+mod classes;
 mod file;
 mod forms;
 mod keys;

@@ -4,10 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use vulcan_api::{IsolationClass, NodeName, ResourceLimits, Resources};
 
-/// How many user ids a platform has for its instances.
-const OUTER_IDS: u32 = 4_096;
-/// How many such ranges there are between the sandbox's first id and 2^31: two platforms on one host hardly meet.
-const OUTER_RANGES: u64 = 60_000;
+use super::classes::{IsolateSettings, SandboxSettings, WasmSettings};
 
 /// Everything that an operator may decide.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +23,14 @@ pub struct Config {
     pub(crate) node: NodeSettings,
     /// Compiling programs.
     pub(crate) compile: vulcan_node::CompileLimits,
+    /// What is kept ready; the size of it is that of `limits.default`.
+    pub(crate) pools: vulcan_node::PoolLimits,
     /// The sandbox class.
     pub(crate) sandbox: SandboxSettings,
+    /// The isolate class.
+    pub(crate) isolate: IsolateSettings,
+    /// The wasm class.
+    pub(crate) wasm: WasmSettings,
 }
 
 /// The server as a whole.
@@ -84,34 +87,6 @@ pub(crate) struct NodeSettings {
     pub(crate) intervals: vulcan_node::Intervals,
 }
 
-/// The sandbox class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SandboxSettings {
-    /// The first of the user ids for instances; 0 derives one from the data directory.
-    pub(crate) outer_id_first: u32,
-    pub(crate) slots_idle_max: usize,
-    pub(crate) slots_ready_min: usize,
-    pub(crate) readable: Vec<PathBuf>,
-    pub(crate) start_deadline: Duration,
-    pub(crate) open_files_max: u64,
-    pub(crate) inodes_per_mb: u64,
-}
-
-impl Default for SandboxSettings {
-    fn default() -> Self {
-        let options = vulcan_backend_sandbox::Options::new("");
-        Self {
-            outer_id_first: 0,
-            slots_idle_max: options.slots_idle_max,
-            slots_ready_min: options.slots_ready_min,
-            readable: options.readable,
-            start_deadline: options.start_deadline,
-            open_files_max: options.open_files_max,
-            inodes_per_mb: options.inodes_per_mb,
-        }
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
         // One source of defaults: the options of the rooms themselves.
@@ -148,7 +123,10 @@ impl Default for Config {
                 intervals: vulcan_node::Intervals::default(),
             },
             compile: vulcan_node::CompileLimits::default(),
+            pools: vulcan_node::PoolLimits::default(),
             sandbox: SandboxSettings::default(),
+            isolate: IsolateSettings::default(),
+            wasm: WasmSettings::default(),
         }
     }
 }
@@ -198,33 +176,32 @@ impl Config {
             capacity: self.node.capacity,
             intervals: self.node.intervals,
             compile: self.compile,
+            pools: self.pool_limits(),
             ..vulcan_node::Options::new(name, data_dir, cache_dir, metrics)
         }
     }
 
-    /// Returns the sandbox's options. `owner` tells this platform's leftovers from those of every other on the host.
+    /// Returns what is kept ready: instances of the size that a workload gets which asks for none.
     #[must_use]
-    pub(crate) fn sandbox_options(&self, owner: &str) -> vulcan_backend_sandbox::Options {
-        let defaults = vulcan_backend_sandbox::Options::new(owner);
-        let compilers = u32::try_from(self.compile.concurrent_max).unwrap_or(u32::MAX);
-        let slots = self.node.capacity.instances_max.saturating_add(compilers);
-        let derived = defaults
-            .outer_id_first
-            .saturating_add(OUTER_IDS * u32::try_from(stable_hash(owner) % OUTER_RANGES).unwrap_or(0));
-        vulcan_backend_sandbox::Options {
-            outer_id_first: match self.sandbox.outer_id_first {
-                0 => derived,
-                set => set,
-            },
-            slots_max: slots.min(OUTER_IDS),
-            slots_idle_max: self.sandbox.slots_idle_max,
-            slots_ready_min: self.sandbox.slots_ready_min,
-            readable: self.sandbox.readable.clone(),
-            start_deadline: self.sandbox.start_deadline,
-            open_files_max: self.sandbox.open_files_max,
-            inodes_per_mb: self.sandbox.inodes_per_mb,
-            ..defaults
+    pub(crate) fn pool_limits(&self) -> vulcan_node::PoolLimits {
+        vulcan_node::PoolLimits {
+            resources: self.limits.default,
+            ..self.pools.clone()
         }
+    }
+
+    /// Returns how many instances there can be at once of one class: those of workloads, compilers, and idle ones.
+    #[must_use]
+    pub(crate) fn slots_max(&self) -> u32 {
+        let compilers = u32::try_from(self.compile.concurrent_max).unwrap_or(u32::MAX);
+        let idle = if self.pools.enabled {
+            // A refill takes its slot before the one that it replaces is gone.
+            vulcan_node::PoolLimits::IDLE_MAX.saturating_add(self.pools.refill_concurrency)
+        } else {
+            0
+        };
+        let workloads = self.node.capacity.instances_max;
+        workloads.saturating_add(compilers).saturating_add(idle)
     }
 
     /// Says what does not fit together, in words that name the keys.
@@ -248,6 +225,9 @@ impl Config {
                 ));
             }
         }
+        if self.pools.blank_per_kind > self.pools.blank_max {
+            return Some("pools.blank_per_kind is larger than pools.blank_max".to_owned());
+        }
         let zeros = [
             ("server.queue_max", self.server.queue_len_max == 0),
             ("server.body_max", self.server.body_bytes_max == 0),
@@ -256,6 +236,10 @@ impl Config {
             ("node.status_every", self.node.intervals.status.is_zero()),
             ("node.probe_every", self.node.intervals.probe.is_zero()),
             ("compile.concurrent_max", self.compile.concurrent_max == 0),
+            ("pools.memory_percent", self.pools.memory_percent == 0),
+            ("pools.warm_per_key_max", self.pools.warm_per_key_max == 0),
+            ("pools.refill_concurrency", self.pools.refill_concurrency == 0),
+            ("wasm.threads", self.wasm.threads == 0),
         ];
         zeros
             .into_iter()

@@ -152,9 +152,8 @@ async fn start_rooms(
     let config = &options.config;
     let backends = match &options.backends {
         Some(backends) => backends.clone(),
-        None => {
-            backends::all(config, &owner(options)).map_err(|source| PlatformError::Backends { source })?
-        }
+        None => backends::all(config, &owner(options), &options.cache_dir)
+            .map_err(|source| PlatformError::Backends { source })?,
     };
     let registry = vulcan_control::new_registry();
     let metrics = {
