@@ -55,6 +55,11 @@ impl Budget {
         self.peak.load(Ordering::Relaxed)
     }
 
+    /// Returns what is in use now.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Forgets former refusals, for the next program.
     pub(crate) fn begin(&self) {
         self.refused.store(false, Ordering::Relaxed);

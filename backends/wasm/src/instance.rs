@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use vulcan_api::{Resources, Usage, WorkloadError};
+use vulcan_api::{Footprint, Resources, Usage, WorkloadError};
 use vulcan_backend::{BackendError, Exited, Instance, Invocation, InvokeMode, LogSink, Outcome};
 
 use crate::{
@@ -223,6 +223,16 @@ impl Instance for WasmInstance {
             cpu_ms: self.inner.meter.used().as_secs_f64() * 1e3,
             mem_peak_mb: Some(self.inner.budget.peak() as f64 / MIB as f64),
         })
+    }
+
+    /// It has no process: its linear memory, tables and files count, touched or not.
+    async fn footprint(&self) -> Result<Option<Footprint>, BackendError> {
+        let bytes = self.inner.budget.used();
+        Ok(Some(Footprint {
+            pss_bytes: bytes,
+            private_bytes: bytes,
+            processes: 0,
+        }))
     }
 }
 

@@ -42,6 +42,13 @@ const BLANK: &str = "data:application/javascript,const b=new Uint8Array(65536);D
     %2Bbtoa(String.fromCharCode(...b.subarray(0,n))));\
     Deno.stdout.writeSync(new TextEncoder().encode(JSON.stringify(await m.default(null))%2B\"\\n\"));";
 
+/// Where npm's package `deno` has the executable for this machine; its own `deno` only starts that one, through Node.
+const DENO_PACKAGE: &str = if cfg!(target_arch = "aarch64") {
+    "@deno/linux-arm64-glibc"
+} else {
+    "@deno/linux-x64-glibc"
+};
+
 /// The programs, and the package or the place that has them.
 const PROGRAMS: [(&str, &str); 4] = [
     ("python3", "install Debian's package python3"),
@@ -65,11 +72,11 @@ pub(crate) struct Bare {
 impl Bare {
     /// Makes one that keeps Deno's cache below `cache_dir`, and looks for programs below `data_dir`, too.
     pub(crate) fn new(cache_dir: &Path, data_dir: &Path) -> Self {
-        let mut folders: Vec<PathBuf> = FOLDERS.map(PathBuf::from).into();
+        let mut folders = vec![data_dir.join("deno/node_modules").join(DENO_PACKAGE)];
+        folders.extend(FOLDERS.map(PathBuf::from));
         folders.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),
         ));
-        folders.push(data_dir.join("bin"));
         Self {
             deno_folder: cache_dir.join("bare-deno"),
             folders,
@@ -143,8 +150,9 @@ impl Bare {
     }
 
     fn find(&self, name: &'static str) -> Result<PathBuf, MeasureFailure> {
-        let places = self.folders.iter().map(|folder| folder.join(name));
-        places.into_iter().find(|path| path.is_file()).ok_or_else(|| {
+        let mut places = self.folders.iter().map(|folder| folder.join(name));
+        let found = places.find(|path| path.is_file());
+        found.map(without_starter).ok_or_else(|| {
             let how = PROGRAMS.iter().find(|(program, _)| *program == name);
             let how = how.map_or("", |(_, how)| how);
             failure(format!("there is no {name} on the node: {how}"))
@@ -189,6 +197,16 @@ const BUBBLEWRAP: [&str; 19] = [
     "/tmp",
     "/usr/bin/true",
 ];
+
+/// Returns the executable that npm's starter of Deno starts; everything else as it is.
+fn without_starter(path: PathBuf) -> PathBuf {
+    let target = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    let mut beside = target
+        .ancestors()
+        .map(|folder| folder.join(DENO_PACKAGE).join("deno"));
+    let is_deno = path.ends_with("deno");
+    beside.find(|found| is_deno && found.is_file()).unwrap_or(path)
+}
 
 async fn time(mut command: Command) -> Result<Duration, String> {
     let began = Instant::now();
@@ -278,6 +296,17 @@ mod tests {
             error.reason,
             "there is no deno on the node: install it from the npm package deno, or put it on the PATH"
         );
+    }
+
+    #[tokio::test]
+    async fn a_starter_of_deno_is_passed_over_for_what_it_starts() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().join(DENO_PACKAGE);
+        std::fs::create_dir_all(&real).unwrap();
+        program(folder.path(), "deno", "exit 1");
+        program(&real, "deno", "exit 0");
+        let run = bare(folder.path()).run(BareCommand::Deno).await;
+        assert!(run.is_ok(), "{run:?}");
     }
 
     #[tokio::test]

@@ -75,6 +75,7 @@ pub(super) async fn measure(
             }
         };
         if tally.is_miss(&called, wanted.start) {
+            tally.started_otherwise += u32::from(!is_loading(wanted.start, warm_up));
             if wanted.start == StartKind::Pooled {
                 pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
             }
@@ -96,6 +97,11 @@ pub(super) fn not_offered(wanted: Wanted, reason: &str) -> BenchmarkStart {
     .row(wanted)
 }
 
+/// The first workload that is to find its code loaded is the one that loads it.
+const fn is_loading(start: StartKind, warm_up: u32) -> bool {
+    matches!(start, StartKind::Warm | StartKind::Forked) && warm_up > 0
+}
+
 impl Tally {
     fn count(&self) -> u32 {
         u32::try_from(self.total.len()).unwrap_or(u32::MAX)
@@ -115,7 +121,6 @@ impl Tally {
         let is_miss = called.failure().is_none() && called.record.start != Some(start);
         if is_miss {
             self.misses += 1;
-            self.started_otherwise += 1;
         } else {
             self.misses = 0;
         }
