@@ -24,10 +24,8 @@ const SHIM_ARGUMENTS = 4;
 /** The wait status of an exit with code 1. */
 const FAILED = 1 << 8;
 const SHIM = __filename;
-const MODE = process.argv.length === 2 ? waitForCode() : 'once';
-const BEGUN = performance.now();
-const [FILE, LANGUAGE, WORKLOAD, TIMEOUT_MS, ...ARGS] = process.argv.slice(2);
-process.argv.splice(1, Infinity, FILE, ...ARGS);
+let mode = 'once';
+let BEGUN, FILE, LANGUAGE, WORKLOAD, TIMEOUT_MS, ARGS;
 
 let isPending = false;
 let isReported = false;
@@ -37,25 +35,46 @@ let giveUp = fail;
 /** The generated file that runs in place of the user's, and shall not be seen in tracebacks. */
 let standIn = null;
 
-// Node prints the error itself and ends with exit code 1; this only reports it.
-process.on('uncaughtExceptionMonitor', (error) => {
-  if (process.listenerCount('uncaughtException') === 0) reportError(error);
-});
-process.on('beforeExit', () => {
-  if (isPending) {
-    isPending = false;
-    giveUp(new Error('the handler waits for something that never happens'));
-  }
-});
+if (process.argv.length > 2) begin();
+// A turn of its own for the program, as it has in a fresh interpreter.
+else ahead().then(() => setImmediate(waitForCode));
 
-run().catch(fail);
+function begin() {
+  BEGUN = performance.now();
+  [FILE, LANGUAGE, WORKLOAD, TIMEOUT_MS, ...ARGS] = process.argv.slice(2);
+  process.argv.splice(1, Infinity, FILE, ...ARGS);
+  // Node prints the error itself and ends with exit code 1; this only reports it.
+  process.on('uncaughtExceptionMonitor', (error) => {
+    if (process.listenerCount('uncaughtException') === 0) reportError(error);
+  });
+  process.on('beforeExit', () => {
+    if (isPending) {
+      isPending = false;
+      giveUp(new Error('the handler waits for something that never happens'));
+    }
+  });
+  run().catch(fail);
+}
+
+/** Loads what programs need, while nobody waits for it. */
+async function ahead() {
+  for (const name of ['child_process', 'net', 'path', 'url', 'vm']) require(`node:${name}`);
+  // The loader of ES modules is made with the first module that comes from a file.
+  const file = `${__dirname}/.vulcan-ahead.mjs`;
+  try {
+    fs.writeFileSync(file, '');
+    await importDefault(file);
+  } finally {
+    fs.rmSync(file, { force: true });
+  }
+}
 
 async function run() {
   const handler = await load();
   if (typeof handler !== 'function') return;
   write('H');
   const text = fs.readFileSync(0, 'utf8');
-  if (MODE === 'once') await serveOnce(handler, text);
+  if (mode === 'once') await serveOnce(handler, text);
   else serve(handler, text);
 }
 
@@ -127,10 +146,11 @@ function gather(take) {
   };
 }
 
-/** Becomes what a fresh interpreter would be that was started with the job that comes; returns the job's mode. */
+/** Becomes what a fresh interpreter would be that was started with the job that comes, and begins. */
 function waitForCode() {
   send(JOBS, word('P', 0));
-  const [mode, count, ...rest] = receive().toString().split('\0');
+  const [wanted, count, ...rest] = receive().toString().split('\0');
+  mode = wanted;
   const end = SHIM_ARGUMENTS + Number(count);
   process.argv.push(...rest.slice(0, end));
   for (const name of Object.keys(process.env)) delete process.env[name];
@@ -139,7 +159,7 @@ function waitForCode() {
     process.env[variable.slice(0, at)] = variable.slice(at + 1);
   }
   if (mode === 'once') fs.closeSync(JOBS);
-  return mode;
+  begin();
 }
 
 /** Waits for the first job, and for nothing else: no other code runs yet. */

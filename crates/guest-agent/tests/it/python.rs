@@ -294,3 +294,31 @@ fn the_source_runs_where_the_byte_code_does_not_fit() {
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     assert_eq!(output.stdout, b"ran\n");
 }
+
+#[test]
+fn what_a_handler_wants_done_at_the_end_is_done() {
+    let code = "
+import atexit, sys, threading, time
+def handler():
+    atexit.register(lambda: print('at exit'))
+    atexit.register(lambda: 1 / 0)
+    threading.Thread(target=lambda: (time.sleep(0.05), print('in a thread'))).start()
+    sys.stdout.write('no line end ')
+    return 1
+";
+    for is_prepared in [false, true] {
+        let mut guest = Guest::start();
+        if is_prepared {
+            guest.prepare(GuestRuntime::Python);
+        }
+        let answer = guest.run(&python(code));
+        assert_eq!(answer.result(), json!(1));
+        assert_eq!(answer.stdout(), "no line end in a thread\nat exit\n");
+        assert!(
+            answer.stderr().contains("ZeroDivisionError"),
+            "{}",
+            answer.stderr()
+        );
+        assert_eq!(answer.exited().status, ExitStatus::Code(0));
+    }
+}
