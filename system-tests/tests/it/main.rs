@@ -4,6 +4,9 @@
 mod crash;
 mod ends;
 mod fixture;
+mod isolates;
 mod limits;
 mod logs;
+mod reuse;
 mod runtimes;
+mod wasm;
