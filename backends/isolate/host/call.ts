@@ -1,6 +1,6 @@
 // One call of a program: from its code and input to the frame that ends it.
 
-import { DATA_BYTES_MAX, type FrameWriter, TO_HOST } from './frames.ts';
+import { type FrameWriter, TO_HOST } from './frames.ts';
 import { describe, type Failure, printable, Stuck } from './failure.ts';
 import { decode, encode, now, parseJson, plain, subarray } from './primordials.ts';
 import { activate, type Program } from './program.ts';
@@ -60,9 +60,8 @@ export class Call {
   log(stream: 'stdout' | 'stderr', bytes: Uint8Array): void {
     if (this.isOver) return;
     const kind = stream === 'stdout' ? TO_HOST.stdout : TO_HOST.stderr;
-    if (bytes.length <= DATA_BYTES_MAX) this.#writer.put(kind, this.channel, bytes);
-    else this.#writer.putBytes(kind, this.channel, bytes);
-    this.#writer.flush();
+    this.#writer.putLog(kind, this.channel, bytes);
+    this.#writer.flushLog();
   }
 
   /** Imports a program, and runs it if it is a script. Returns what is loaded, or null after having told why nothing is. */

@@ -21,14 +21,22 @@ export class Stuck extends Error {}
 /** Describes whatever was thrown. */
 export async function describe(thrown: unknown, program: Program | null): Promise<Failure> {
   const { name, message, stack } = parts(thrown);
-  const refusal = program?.refusals.find((words) => includes(message, words));
-  if (refusal !== undefined) return failure(`Error: ${refusal}`, null);
+  const refusal = program === null ? null : refusalIn(message, program);
+  if (refusal !== null) return { code: 'exception', message: slice(`Error: ${refusal}`, 0, MESSAGE_CHARS), stack: null };
   if (program?.unparsable && (name === 'SyntaxError' || includes(message, 'SyntaxError'))) {
     const found = await diagnose(program.unparsable);
     if (found !== null) return failure(found, found);
   }
   if (stack === null) return failure(`Uncaught ${message}`, null);
   return failure(`${name}: ${message}`, stack);
+}
+
+/** Finds the refused import that an error is about; Deno wraps it in words of its own. */
+function refusalIn(message: string, program: Program): string | null {
+  for (let i = 0; i < program.refusals.length; i++) {
+    if (includes(message, program.refusals[i])) return program.refusals[i];
+  }
+  return null;
 }
 
 function failure(message: string, stack: string | null): Failure {

@@ -1,6 +1,6 @@
 // The guest protocol's frames, as crates/guest-protocol has them: a header of 12 bytes, little-endian, and a payload.
 
-import { bytesOf, copyWithin, decode, encode, parseJson, plain, setBytes, stringify, subarray } from './primordials.ts';
+import { bytesOf, copyWithin, decode, encode, later, now, parseJson, plain, setBytes, stringify, subarray } from './primordials.ts';
 
 const HEADER_BYTES = 12;
 /** The longest payload that is accepted. */
@@ -9,6 +9,11 @@ const PAYLOAD_BYTES_MAX = 1024 * 1024;
 export const DATA_BYTES_MAX = 64 * 1024;
 /** What is gathered before it is written. */
 const OUT_BYTES = 96 * 1024;
+/** So many writes to the log in this time go out at once; then a flood has begun, and is written in larger pieces. */
+const BURST_WRITES = 64;
+const BURST_MS = 10;
+/** A piece of a flood. */
+const FLOOD_BYTES = 32 * 1024;
 
 export const FROM_HOST = plain({
   hello: 1,
@@ -130,6 +135,11 @@ export class FrameWriter {
   #bytes = new bytesOf(OUT_BYTES);
   #length = 0;
   #writeSync: (bytes: Uint8Array) => number;
+  /** Where the last frame begins, to be continued; -1 where there is none. */
+  #last = -1;
+  #burstBegan = 0;
+  #burstWrites = 0;
+  #isPlanned = false;
 
   constructor(writeSync: (bytes: Uint8Array) => number) {
     this.#writeSync = writeSync;
@@ -141,6 +151,7 @@ export class FrameWriter {
     if (this.#length + HEADER_BYTES + length > OUT_BYTES) this.flush();
     const bytes = this.#bytes;
     const at = this.#length;
+    this.#last = at;
     for (let i = 0; i < 4; i++) {
       bytes[at + i] = length >>> (8 * i);
       bytes[at + 4 + i] = channel >>> (8 * i);
@@ -167,7 +178,49 @@ export class FrameWriter {
     }
   }
 
+  /** Adds bytes of a log, of any length, to the last frame if that is of the same kind and channel. */
+  putLog(kind: number, channel: number, payload: Uint8Array): void {
+    if (!this.#continued(kind, channel, payload)) this.putBytes(kind, channel, payload);
+  }
+
+  #continued(kind: number, channel: number, payload: Uint8Array): boolean {
+    const at = this.#last;
+    if (at < 0 || this.#bytes[at + 8] !== kind || this.#number(at + 4) !== channel) return false;
+    const length = this.#number(at) + payload.length;
+    if (length > DATA_BYTES_MAX || this.#length + payload.length > OUT_BYTES) return false;
+    for (let i = 0; i < 4; i++) this.#bytes[at + i] = length >>> (8 * i);
+    setBytes(this.#bytes, payload, this.#length);
+    this.#length += payload.length;
+    return true;
+  }
+
+  #number(at: number): number {
+    const bytes = this.#bytes;
+    return (bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24)) >>> 0;
+  }
+
+  /**
+   * Writes what was added to a log: at once, so that it is seen whatever the program does next, but for a flood, of which up
+   * to a piece may wait until the program pauses.
+   */
+  flushLog(): void {
+    const at = now();
+    if (at - this.#burstBegan > BURST_MS) {
+      this.#burstBegan = at;
+      this.#burstWrites = 0;
+    }
+    this.#burstWrites++;
+    if (this.#burstWrites <= BURST_WRITES || this.#length >= FLOOD_BYTES) return this.flush();
+    if (this.#isPlanned) return;
+    this.#isPlanned = true;
+    later(() => {
+      this.#isPlanned = false;
+      this.flush();
+    });
+  }
+
   flush(): void {
+    this.#last = -1;
     let begin = 0;
     while (begin < this.#length) begin += this.#writeSync(subarray(this.#bytes, begin, this.#length));
     this.#length = 0;

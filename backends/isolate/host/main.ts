@@ -152,9 +152,11 @@ function running(call: Call, work: () => Promise<void>): Promise<void> {
 
 function leave(call: Call): void {
   if (call.isTainted) loaded = null;
+  let kept = 0;
   for (let i = 0; i < calls.length; i++) {
-    if (calls[i] === call) calls.splice(i, 1);
+    if (calls[i] !== call) calls[kept++] = calls[i];
   }
+  calls.length = kept;
 }
 
 /** Makes every call find its own log. */

@@ -38,6 +38,8 @@ export function isBuffer(value: unknown): value is ArrayBuffer {
 
 export const isFinite = Number.isFinite;
 export const now: () => number = performance.now.bind(performance);
+/** Runs something when the code that runs now has come to its end. */
+export const later = queueMicrotask;
 export const inspect = Deno.inspect;
 export const startsWith = uncurry<string, [string], boolean>(String.prototype.startsWith);
 export const endsWith = uncurry<string, [string], boolean>(String.prototype.endsWith);

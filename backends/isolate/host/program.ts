@@ -10,6 +10,8 @@ const WORK = 'file:///work/';
 const ENDINGS = ['', '.js', '.mjs', '.ts', '.mts', '.json', '.cjs', '/index.js', '/index.mjs', '/index.ts'];
 /** Modules of Node that would write past the log. */
 const CLOSED_BUILTINS = ['node:worker_threads', 'node:cluster', 'node:inspector', 'node:repl'];
+/** How many of the last refused imports are remembered. */
+const REFUSALS_MAX = 64;
 const HOST = new URL('.', import.meta.url).href;
 const Url = URL;
 const unescape = decodeURIComponent;
@@ -30,6 +32,7 @@ export class Program {
   unparsable: Unparsable | null = null;
   /** Why imports were refused; Deno passes on the words only. */
   readonly refusals: string[] = [];
+  #refusalsSeen = 0;
   readonly #files: Map<string, Uint8Array>;
   readonly #suffix: string;
   readonly #entrypoint: string;
@@ -118,7 +121,7 @@ export class Program {
   #refused(why: string, specifier: string, parent: string): ImportRefused {
     const from = startsWith(parent, WORK) ? ` (imported from ${pathOf(parent)})` : '';
     const message = `'${specifier}' cannot be imported: ${why}${from}`;
-    this.refusals[this.refusals.length] = message;
+    this.refusals[this.#refusalsSeen++ % REFUSALS_MAX] = message;
     return new ImportRefused(message);
   }
 }

@@ -6,6 +6,7 @@ import { bytesOf, includes, isBuffer, isFinite, isView, split, startsWith, strin
 export class Unserializable extends Error {}
 
 const ResponseAtStart = Response;
+const isSame = Object.is;
 
 /** Returns the JSON text of a result. */
 export async function serialize(result: unknown): Promise<string> {
@@ -86,7 +87,7 @@ function ofBody(bytes: Uint8Array, contentType: string): unknown {
 }
 
 function refused(why: string, holder: object, key: string, root: unknown): Unserializable {
-  const path = key === '' && (holder as Record<string, unknown>)[''] === root ? null : pathOf(root, holder, key);
+  const path = key === '' && isSame((holder as Record<string, unknown>)[''], root) ? null : pathOf(root, holder, key);
   return new Unserializable(path === null ? why : `${why} (at ${path})`);
 }
 

@@ -21,7 +21,7 @@ const acts = {
   print_raw: (hex, stream) => raw(stream, Uint8Array.fromHex(hex)),
   endless_lines() {
     ready();
-    for (let line = 0; ; line++) console.log(`line ${line} of a program that never ends`);
+    for (let line = 0; ; line++) console.log(`line ${line}`.padEnd(1000, '.'));
   },
   endless_line() {
     ready();
