@@ -1,10 +1,10 @@
-//! The stream and its two tasks: one cuts what arrives into frames and hands them to their channels, one writes.
+//! The stream and its two tasks: one cuts what arrives into frames and hands them to their channels, one writes what could not
+//! be written at once.
 
-use std::{collections::VecDeque, io::IoSlice, sync::Arc};
+use std::{future::poll_fn, sync::Arc};
 
-use bytes::{Buf, Bytes};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf},
     sync::{mpsc, watch},
     task::AbortHandle,
 };
@@ -14,6 +14,7 @@ use vulcan_guest_protocol::{
 
 use super::{
     channels::{CHANNELS_MAX, Channel, Ending, Progress, Shared},
+    outgoing::Outgoing,
     upload::{self, Message},
 };
 use crate::BackendError;
@@ -22,13 +23,12 @@ use crate::BackendError;
 const MESSAGES_MAX: usize = CHANNELS_MAX;
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
-/// The most pieces in one vectored write.
-const PIECES_MAX: usize = 64;
 
 /// One conversation.
 #[derive(Debug)]
 pub(super) struct Connection {
     shared: Arc<Shared>,
+    outgoing: Arc<Outgoing>,
     messages: mpsc::Sender<Message>,
     reader_gone: watch::Receiver<()>,
     tasks: [AbortHandle; 2],
@@ -48,18 +48,22 @@ impl Connection {
         let (read_half, write_half) = tokio::io::split(stream);
         let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
         let (reader_lives, reader_gone) = watch::channel(());
-        let writer = tokio::spawn(write_all(write_half, receiver)).abort_handle();
+        let outgoing = Arc::new(Outgoing::new(write_half));
+        let writer = tokio::spawn(write_all(Arc::clone(&outgoing), receiver)).abort_handle();
         let reader_shared = Arc::clone(&shared);
         let reader_writer = writer.clone();
+        let reader_outgoing = Arc::clone(&outgoing);
         let reader = tokio::spawn(async move {
             let ending = read_all(read_half, decoder, &reader_shared).await;
             reader_shared.end(ending);
-            // It holds the other half of the stream, which is only closed when both are gone.
             reader_writer.abort();
+            // The stream is only closed when both of its halves are gone.
+            reader_outgoing.close();
             drop(reader_lives);
         });
         Ok(Self {
             shared,
+            outgoing,
             messages,
             reader_gone,
             tasks: [reader.abort_handle(), writer],
@@ -81,13 +85,13 @@ impl Connection {
         self.shared.running()
     }
 
-    /// Queues a request; once queued, it is written whole.
+    /// Writes a request, or queues it where others wait; once that is done, it is written whole.
     pub(super) async fn send(&self, message: Message) -> Result<(), BackendError> {
         let ended = self.ended();
         tokio::select! {
             biased;
             error = ended => Err(error),
-            sent = self.messages.send(message) => match sent {
+            sent = self.hand_over(message) => match sent {
                 Ok(()) => Ok(()),
                 // The writer is gone because the stream cannot be written; the reader says why in a moment.
                 Err(_) => Err(self.ended().await),
@@ -95,10 +99,18 @@ impl Connection {
         }
     }
 
-    /// Queues a message although the conversation is over for everybody else.
+    /// Sends a message although the conversation is over for everybody else.
     pub(super) async fn send_last(&self, message: Message) {
         // A writer that is gone has nobody to write to.
-        self.messages.send(message).await.ok();
+        self.hand_over(message).await.ok();
+    }
+
+    async fn hand_over(&self, message: Message) -> Result<(), mpsc::error::SendError<()>> {
+        let place = self.messages.reserve().await?;
+        if let Some(rest) = self.outgoing.write_now(message) {
+            place.send(rest);
+        }
+        Ok(())
     }
 
     /// Ends the conversation for all calls, and returns the error that they get; the first reason stays.
@@ -116,6 +128,7 @@ impl Connection {
         for task in &self.tasks {
             task.abort();
         }
+        self.outgoing.close();
     }
 
     /// Waits until the reader task is over.
@@ -224,46 +237,15 @@ async fn deliver(channel: u32, frame: GuestFrame, shared: &Shared) -> Result<(),
     Ok(())
 }
 
-async fn write_all<S: AsyncWrite>(mut stream: WriteHalf<S>, mut messages: mpsc::Receiver<Message>) {
+async fn write_all(outgoing: Arc<Outgoing>, mut messages: mpsc::Receiver<Message>) {
     while let Some(mut pieces) = messages.recv().await {
-        while let Ok(more) = messages.try_recv() {
-            pieces.extend(more);
-        }
         // The reader sees the end of the stream too, after what the guest still had to say.
-        if write(&mut stream, pieces).await.is_err() {
+        if poll_fn(|context| outgoing.poll_write(context, &mut pieces))
+            .await
+            .is_err()
+        {
             return;
         }
-    }
-}
-
-async fn write<S: AsyncWrite>(stream: &mut WriteHalf<S>, mut pieces: VecDeque<Bytes>) -> std::io::Result<()> {
-    while let Some(first) = pieces.front() {
-        if first.is_empty() {
-            pieces.pop_front();
-            continue;
-        }
-        let slices: Vec<IoSlice<'_>> = pieces
-            .iter()
-            .take(PIECES_MAX)
-            .map(|piece| IoSlice::new(piece))
-            .collect();
-        let written = stream.write_vectored(&slices).await?;
-        if written == 0 {
-            return Err(std::io::ErrorKind::WriteZero.into());
-        }
-        advance(&mut pieces, written);
-    }
-    stream.flush().await
-}
-
-fn advance(pieces: &mut VecDeque<Bytes>, mut count: usize) {
-    while let Some(first) = pieces.front_mut() {
-        if count < first.len() {
-            first.advance(count);
-            return;
-        }
-        count -= first.len();
-        pieces.pop_front();
     }
 }
 

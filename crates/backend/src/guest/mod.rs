@@ -16,6 +16,7 @@ mod connection;
 mod files;
 mod loading;
 mod outcome;
+mod outgoing;
 mod run;
 mod upload;
 
