@@ -1,14 +1,16 @@
 //! The order of things.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde::Serialize;
-use vulcan_api::Readiness;
+use tokio::time::Instant;
+use vulcan_api::{Readiness, StartKind};
 
 use super::{
     lean::Lean,
     memory::{Blank, blank},
     rate::{self, Rate},
+    scrape::blank_count,
     targets::{Target, targets},
 };
 use crate::{
@@ -18,6 +20,12 @@ use crate::{
     sample::{Sample, Summary},
     server::Server,
 };
+
+/// How long a pool may take to be full.
+const FILL_LIMIT: Duration = Duration::from_secs(5);
+const FILL_PERIOD: Duration = Duration::from_millis(5);
+/// A pool that did not grow for so long is full.
+const SETTLE_PERIOD: Duration = Duration::from_secs(1);
 
 /// Everything about single classes.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -107,9 +115,15 @@ async fn one(server: &Server, target: &Target, amounts: &Amounts, folder: &Path)
     let mut client = Lean::connect(&server.address(), &target.body())?;
     let (mut total, mut bare) = (Sample::default(), Sample::default());
     let mut start = Start::of(target, None);
+    let full = if target.start == StartKind::Pooled {
+        full_pool(server, target).await?
+    } else {
+        0.0
+    };
     for round in Rounds::with_warm_up(amounts.latency_runs) {
-        // In turns, so that both see the same machine; and meanwhile a pool is filled again.
+        // In turns, so that both see the same machine.
         let bare_ms = target.floor.time()?;
+        filled(server, target, full).await?;
         let (answer, total_ms) = client.call()?;
         if !round.is_counted {
             continue;
@@ -129,6 +143,32 @@ async fn one(server: &Server, target: &Target, amounts: &Amounts, folder: &Path)
         start.rate = Some(rate::measure(server, target, (wanted, amounts.rate_s), folder).await?);
     }
     Ok(start)
+}
+
+/// Returns how many blank instances the class of a target keeps, once that does not change any more.
+async fn full_pool(server: &Server, target: &Target) -> Result<f64, Failure> {
+    let deadline = Instant::now() + FILL_LIMIT;
+    let mut before = 0.0;
+    loop {
+        tokio::time::sleep(SETTLE_PERIOD).await;
+        let now = blank_count(server.client(), target.isolation).await?;
+        if (now > 0.0 && now <= before) || Instant::now() >= deadline {
+            return Ok(now);
+        }
+        before = now;
+    }
+}
+
+/// Waits a while until a pool is full: one at a time, it has time for that. What it does under load is another question.
+async fn filled(server: &Server, target: &Target, full: f64) -> Result<(), Failure> {
+    let deadline = Instant::now() + FILL_LIMIT;
+    while full > 0.0
+        && blank_count(server.client(), target.isolation).await? < full
+        && Instant::now() < deadline
+    {
+        tokio::time::sleep(FILL_PERIOD).await;
+    }
+    Ok(())
 }
 
 impl Start {

@@ -5,6 +5,29 @@ use vulcan_client::Client;
 
 use crate::context::{Context as _, Failure};
 
+/// Returns how many blank instances a class has now.
+///
+/// # Errors
+///
+/// When the server does not answer.
+pub(super) async fn blank_count(client: &Client, isolation: IsolationClass) -> Result<f64, Failure> {
+    let text = client.metrics().await.doing("read the server's counts")?;
+    let class = format!("isolation=\"{isolation}\"");
+    let blank = text.lines().filter(|line| {
+        line.starts_with("vulcan_pool_instances{")
+            && line.contains(&class)
+            && line.contains("state=\"blank\"")
+    });
+    Ok(blank.map(value).sum())
+}
+
+fn value(line: &str) -> f64 {
+    line.rsplit(' ')
+        .next()
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0.0)
+}
+
 /// What the server counted until now.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Counts {
@@ -36,11 +59,7 @@ impl Counts {
         let start = format!("start=\"{}\"", start.as_str());
         let mut counts = Self::default();
         for line in text.lines().filter(|line| line.contains(&class)) {
-            let value: f64 = line
-                .rsplit(' ')
-                .next()
-                .and_then(|value| value.parse().ok())
-                .unwrap_or(0.0);
+            let value = value(line);
             if line.starts_with("vulcan_workloads_total{") {
                 if line.contains("status=\"completed\"") {
                     counts.completed += value;

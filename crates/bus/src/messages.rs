@@ -55,6 +55,13 @@ pub enum Measure {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<BareRun, MeasureFailure>>,
     },
+    /// Whether everything is there that a class keeps blank; the answer waits a while until it is.
+    Filled {
+        /// The class.
+        isolation: IsolationClass,
+        /// Where the answer goes.
+        reply: oneshot::Sender<bool>,
+    },
     /// The memory of the instance that runs a workload now.
     Footprint {
         /// Whose.

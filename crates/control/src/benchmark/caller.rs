@@ -8,7 +8,8 @@ use tokio::{
     time::{Duration, Instant, timeout},
 };
 use vulcan_api::{
-    BareCommand, Benchmark, BenchmarkId, Footprint, ProblemKind, Status, Workload, WorkloadId, WorkloadSpec,
+    BareCommand, Benchmark, BenchmarkId, Footprint, IsolationClass, ProblemKind, Status, Workload,
+    WorkloadId, WorkloadSpec,
 };
 use vulcan_bus::{BareRun, Command, MachineFacts, Measure};
 
@@ -139,6 +140,12 @@ impl Caller {
     pub(super) async fn footprint(&self, workload: WorkloadId) -> Result<Footprint, String> {
         let footprint = self.ask(|reply| Measure::Footprint { workload, reply }).await?;
         footprint.map_err(|failure| failure.reason)
+    }
+
+    /// Waits a while until everything is there that a class keeps ready.
+    pub(super) async fn filled(&self, isolation: IsolationClass) {
+        // Where it is not, the workload is started otherwise, and that is told.
+        drop(self.ask(|reply| Measure::Filled { isolation, reply }).await);
     }
 
     /// Returns what the node's machine is.

@@ -1,7 +1,5 @@
 //! Workloads one at a time: how long each kind of start takes.
 
-use std::time::Duration;
-
 use vulcan_api::{BenchmarkShares, BenchmarkStart, BenchmarkWork, Reuse, StartKind, reuse_for};
 
 use super::{
@@ -16,10 +14,6 @@ use super::{
 const MISSES_MAX: u32 = 6;
 /// So many failures without one success are enough.
 const FAILURES_MAX: u32 = 3;
-/// The first pause after a workload that found the pool empty; it doubles. One at a time, a pool has time to be filled: what
-/// it does under load is told by the rates.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// What is to be measured.
 #[derive(Debug, Clone, Copy)]
@@ -59,14 +53,16 @@ pub(super) async fn measure(
     let reuse = reuse_for(wanted.start).unwrap_or(Reuse::None);
     let request = body(&wanted.row.spec(wanted.work, reuse, caller.id()));
     let mut tally = Tally::default();
-    let mut pause = Duration::ZERO;
     // The first ones fill caches and load code.
     let mut warm_up = (wanted.samples / 10).clamp(1, 10);
     let mut attempts = 3 * (wanted.samples + warm_up) + MISSES_MAX;
     while tally.count() < wanted.samples && attempts > 0 && !tally.is_hopeless() {
         attempts -= 1;
         floors.round(caller, warm_up == 0).await;
-        tokio::time::sleep(pause).await;
+        if wanted.start == StartKind::Pooled {
+            // One at a time, a pool has time to be filled: what it does under load is told by the rates.
+            caller.filled(wanted.row.isolation).await;
+        }
         let called = match caller.run(&request).await? {
             Ok(called) => called,
             Err(refusal) => {
@@ -76,9 +72,6 @@ pub(super) async fn measure(
         };
         if tally.is_miss(&called, wanted.start) {
             tally.started_otherwise += u32::from(!is_loading(wanted.start, warm_up));
-            if wanted.start == StartKind::Pooled {
-                pause = (pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
-            }
         } else if warm_up > 0 {
             warm_up -= 1;
         } else if tally.take(&called) {

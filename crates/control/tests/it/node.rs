@@ -292,6 +292,7 @@ fn measure(what: Measure) {
             | BareCommand::DenoBlank
             | BareCommand::DenoBlankTypescript => Err(failure("it is not installed")),
         })),
+        Measure::Filled { reply, .. } => drop(reply.send(true)),
         Measure::Footprint { reply, .. } => drop(reply.send(Err(failure("nothing runs here")))),
     }
 }
