@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules
 .NOTPARALLEL:
 
 export CARGO_INCREMENTAL := 0
-export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(shell scripts/setup deno-folder)
 
 PREFIX ?= /usr/local
 target := $(or $(CARGO_TARGET_DIR),target)
