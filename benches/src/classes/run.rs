@@ -23,9 +23,8 @@ use crate::{
 
 /// How long a pool may take to be full.
 const FILL_LIMIT: Duration = Duration::from_secs(5);
-const FILL_PERIOD: Duration = Duration::from_millis(5);
-/// A pool that did not grow for so long is full.
-const SETTLE_PERIOD: Duration = Duration::from_secs(1);
+/// A pool that did not change for so long, a multiple of what one start takes, is full.
+const SETTLE_PERIOD: Duration = Duration::from_millis(100);
 
 /// Everything about single classes.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -115,15 +114,11 @@ async fn one(server: &Server, target: &Target, amounts: &Amounts, folder: &Path)
     let mut client = Lean::connect(&server.address(), &target.body())?;
     let (mut total, mut bare) = (Sample::default(), Sample::default());
     let mut start = Start::of(target, None);
-    let full = if target.start == StartKind::Pooled {
-        full_pool(server, target).await?
-    } else {
-        0.0
-    };
+    let mut has_pool = target.start == StartKind::Pooled;
     for round in Rounds::with_warm_up(amounts.latency_runs) {
         // In turns, so that both see the same machine.
         let bare_ms = target.floor.time()?;
-        filled(server, target, full).await?;
+        has_pool = has_pool && filled(server, target).await?;
         let (answer, total_ms) = client.call()?;
         if !round.is_counted {
             continue;
@@ -145,30 +140,20 @@ async fn one(server: &Server, target: &Target, amounts: &Amounts, folder: &Path)
     Ok(start)
 }
 
-/// Returns how many blank instances the class of a target keeps, once that does not change any more.
-async fn full_pool(server: &Server, target: &Target) -> Result<f64, Failure> {
+/// Waits a while until a pool is full and does not change: one at a time, it has time for that. What it does under load is
+/// another question. Returns whether it came to that.
+async fn filled(server: &Server, target: &Target) -> Result<bool, Failure> {
     let deadline = Instant::now() + FILL_LIMIT;
     let mut before = 0.0;
-    loop {
-        tokio::time::sleep(SETTLE_PERIOD).await;
+    while Instant::now() < deadline {
         let now = blank_count(server.client(), target.isolation).await?;
-        if (now > 0.0 && now <= before) || Instant::now() >= deadline {
-            return Ok(now);
+        if now > 0.0 && now == before {
+            return Ok(true);
         }
         before = now;
+        tokio::time::sleep(SETTLE_PERIOD).await;
     }
-}
-
-/// Waits a while until a pool is full: one at a time, it has time for that. What it does under load is another question.
-async fn filled(server: &Server, target: &Target, full: f64) -> Result<(), Failure> {
-    let deadline = Instant::now() + FILL_LIMIT;
-    while full > 0.0
-        && blank_count(server.client(), target.isolation).await? < full
-        && Instant::now() < deadline
-    {
-        tokio::time::sleep(FILL_PERIOD).await;
-    }
-    Ok(())
+    Ok(false)
 }
 
 impl Start {
