@@ -215,6 +215,8 @@ impl Instance for SlotInstance {
             Ok(outcome) if outcome.error.is_none() => Ok(outcome),
             Ok(outcome) if self.ran_out_of_memory().await => Ok(Outcome {
                 error: Some(self.out_of_memory()),
+                // The kernel's count stays: no later failure could be told from this one.
+                reusable: None,
                 ..outcome
             }),
             Err(BackendError::Lost { .. }) if self.ran_out_of_memory().await => {

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use vulcan_api::{
-    Clock as _, Code, InstanceId, Network, Program, Readiness, Resources, Runtime, SystemClock, WorkloadId,
+    Clock as _, Code, ErrorCode, InstanceId, Network, Program, Readiness, Resources, Runtime, SystemClock,
+    WorkloadId,
 };
 use vulcan_backend::{Backend, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest};
 use vulcan_backend_sandbox::{Options, Sandbox};
@@ -63,6 +64,33 @@ async fn expect_output(runtime: Runtime, name: &str, code: &str, output: serde_j
     instance.stop(Duration::ZERO).await.unwrap();
     sandbox.close().await;
     assert_eq!(outcome.output, Some(output), "{:?} {text}", outcome.error);
+}
+
+#[tokio::test]
+async fn a_handler_that_ran_out_of_memory_is_not_kept() {
+    let code = "def handler(i, c):\n    if i == 'all': return len([bytearray(b'x' * (1 << 20)) for _ in range(4096)])\n    return 1";
+    for mode in [InvokeMode::Warm, InvokeMode::Forked] {
+        let sandbox = SandboxHarness::new().sandbox();
+        let instance = start(&sandbox).await;
+        let call = |input: &'static str| {
+            let mut call = invocation(Runtime::Python, "main.py", code.as_bytes());
+            call.program.input = Bytes::from_static(input.as_bytes());
+            Invocation { mode, ..call }
+        };
+
+        let (first, _) = run(&*instance, call("null")).await;
+        let (second, text) = run(&*instance, call("\"all\"")).await;
+
+        instance.stop(Duration::ZERO).await.unwrap();
+        sandbox.close().await;
+        assert!(first.reusable.is_some(), "{first:?}");
+        let error = second.error.expect(&text).code;
+        assert_eq!(
+            (error, second.reusable),
+            (ErrorCode::OutOfMemory, None),
+            "{mode:?}"
+        );
+    }
 }
 
 #[tokio::test]
