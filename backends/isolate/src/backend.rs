@@ -103,7 +103,11 @@ impl Isolate {
                 Ok(deno) => format!("Deno {}", deno.version),
                 Err(reason) => reason.clone(),
             },
-            packages: Vec::new(),
+            packages: if found.is_ok() {
+                Vec::new()
+            } else {
+                vec!["npm:deno".to_owned()]
+            },
         };
         RUNTIMES.map(info).to_vec()
     }

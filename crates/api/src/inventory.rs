@@ -42,7 +42,7 @@ pub struct RuntimeInfo {
     pub available: bool,
     /// The interpreter's version where it is available, otherwise what is missing.
     pub detail: String,
-    /// Debian packages that would make it available.
+    /// Packages that would make it available: Debian's by their names, npm's as `npm:name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
 }

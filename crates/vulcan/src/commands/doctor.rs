@@ -12,6 +12,7 @@ use vulcan_api::{BackendInfo, BackendList, Readiness};
 use super::{
     Context,
     backends::{reasons, state},
+    missing::Missing,
 };
 use crate::{
     backends,
@@ -101,19 +102,20 @@ async fn probe() -> Result<BackendList, Failure> {
     Ok(list)
 }
 
-fn show(context: &Context, list: &BackendList) -> io::Result<()> {
+fn show(context: &Context, list: &BackendList) -> Result<(), Failure> {
     if context.global.json {
-        return context.terminal.print_json(list);
+        return Ok(context.terminal.print_json(list)?);
     }
     for backend in &list.backends {
         context.terminal.print(&heading(backend))?;
         context.terminal.print_table(table(backend))?;
     }
-    let packages = missing(list);
-    if !packages.is_empty() {
-        let fix = install_command(&packages).join(" ");
+    let commands = Missing::of(list).commands()?;
+    if !commands.is_empty() {
+        let commands: Vec<String> = commands.iter().map(|command| command.join(" ")).collect();
         context.terminal.print(&format!(
-            "\nto get what is missing:  {fix}\nor let vulcan do it:     vulcan doctor --fix\n"
+            "\nto get what is missing:  {}\nor let vulcan do it:     vulcan doctor --fix\n",
+            commands.join("\n                         ")
         ))?;
     }
     Ok(())
@@ -128,12 +130,12 @@ fn heading(backend: &BackendInfo) -> String {
 }
 
 fn table(backend: &BackendInfo) -> Table {
-    let mut table = Table::new(&["  RUNTIME", "STATE", "DETAIL", "FIX"]);
+    let mut table = Table::new(&["  RUNTIME", "STATE", "DETAIL", "PACKAGES"]);
     for info in &backend.runtimes {
-        let fix = if info.available || info.packages.is_empty() {
+        let fix = if info.available {
             String::new()
         } else {
-            install_command(&info.packages).join(" ")
+            info.packages.join(" ")
         };
         table.row([
             format!("  {}", info.runtime),
@@ -158,63 +160,26 @@ fn verdict(list: &BackendList) -> Exit {
     }
 }
 
-fn missing(list: &BackendList) -> Vec<String> {
-    let mut packages: Vec<String> = list
-        .backends
-        .iter()
-        .flat_map(|backend| &backend.runtimes)
-        .filter(|info| !info.available)
-        .flat_map(|info| info.packages.iter().cloned())
-        .collect();
-    packages.sort_unstable();
-    packages.dedup();
-    packages
-}
-
-fn install_command(packages: &[String]) -> Vec<String> {
-    let mut command: Vec<String> = Vec::new();
-    if !paths::is_root() {
-        command.push("sudo".to_owned());
-    }
-    command.extend(["apt-get", "install", "-y", "--no-install-recommends"].map(str::to_owned));
-    command.extend(packages.iter().cloned());
-    command
-}
-
 /// Installs what is missing; returns whether something was.
 async fn fix(list: &BackendList, is_sure: bool) -> Result<bool, Failure> {
-    let packages = missing(list);
-    if packages.is_empty() {
-        return Ok(false);
-    }
+    let missing = Missing::of(list);
     // A server's answer is not trusted with a root shell.
-    if let Some(bad) = packages.iter().find(|package| !is_package(package)) {
+    if let Some(bad) = missing.bad_name() {
         return Err(Failure::usage(format!(
             "could not install '{bad}': that is no name of a package"
         )));
     }
-    let install = install_command(&packages);
-    let mut update = install_command(&[]);
-    update.truncate(update.len() - 3);
-    update.push("update".to_owned());
-    if !is_sure && !agreed(&[&update, &install])? {
+    let commands = missing.commands()?;
+    if commands.is_empty() || !is_sure && !agreed(&commands)? {
         return Ok(false);
     }
-    execute(&update).await?;
-    execute(&install).await?;
+    for command in &commands {
+        execute(command).await?;
+    }
     Ok(true)
 }
 
-/// Debian Policy 5.6.7: lower-case letters, digits, plus, minus and full stops, at least two, not beginning with a sign.
-fn is_package(name: &str) -> bool {
-    name.len() >= 2
-        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
-}
-
-fn agreed(commands: &[&[String]]) -> Result<bool, Failure> {
+fn agreed(commands: &[Vec<String>]) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err(
             Failure::usage("could not ask whether to install: standard input is no terminal")
@@ -293,7 +258,14 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_installed_and_once() {
-        assert_eq!(missing(&list(Readiness::Ready)), ["nodejs"]);
+        insta::assert_debug_snapshot!(Missing::of(&list(Readiness::Ready)), @r#"
+        Missing {
+            debian: [
+                "nodejs",
+            ],
+            npm: [],
+        }
+        "#);
     }
 
     #[test]
@@ -318,17 +290,5 @@ mod tests {
         ");
         let table = table(&list.backends[0]).render(None, false);
         assert!(table.contains("  node        missing  not installed"), "{table}");
-        assert!(
-            table.contains("apt-get install -y --no-install-recommends nodejs"),
-            "{table}"
-        );
-    }
-
-    #[test]
-    fn what_is_no_package_is_never_given_to_apt() {
-        assert!(is_package("nodejs") && is_package("g++-12"));
-        for bad in ["", "a", "-y", "Node", "a b", "a;b", "--option=x"] {
-            assert!(!is_package(bad), "{bad}");
-        }
     }
 }

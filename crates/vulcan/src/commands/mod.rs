@@ -7,6 +7,7 @@ mod doctor;
 mod kill;
 mod logs;
 mod ls;
+mod missing;
 mod nodes;
 mod run;
 mod serve;

@@ -1,0 +1,132 @@
+//! What a machine lacks, and the commands that install it.
+
+use std::path::Path;
+
+use vulcan_api::BackendList;
+
+use crate::{embedded::config_of_environment, failure::Failure, paths};
+
+/// How [`vulcan_api::RuntimeInfo::packages`] marks a package of npm.
+const NPM: &str = "npm:";
+
+/// The packages that a machine lacks, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Missing {
+    debian: Vec<String>,
+    npm: Vec<String>,
+}
+
+impl Missing {
+    /// Gathers what would make the runtimes available that are not.
+    pub(super) fn of(list: &BackendList) -> Self {
+        let runtimes = list.backends.iter().flat_map(|backend| &backend.runtimes);
+        let mut packages: Vec<&String> = runtimes
+            .filter(|info| !info.available)
+            .flat_map(|info| &info.packages)
+            .collect();
+        packages.sort_unstable();
+        packages.dedup();
+        let (npm, debian): (Vec<&String>, Vec<&String>) =
+            packages.into_iter().partition(|name| name.starts_with(NPM));
+        Self {
+            debian: debian.into_iter().cloned().collect(),
+            npm: npm.iter().map(|name| name[NPM.len()..].to_owned()).collect(),
+        }
+    }
+
+    /// Returns a name that no package has.
+    pub(super) fn bad_name(&self) -> Option<&str> {
+        let names = self.debian.iter().chain(&self.npm);
+        names.map(String::as_str).find(|name| !is_package(name))
+    }
+
+    /// Returns the commands that install all of it on this machine, in order; none where nothing is missing.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] when there is no folder for what comes from npm.
+    pub(super) fn commands(&self) -> Result<Vec<Vec<String>>, Failure> {
+        let place = paths::data_dir_of(&config_of_environment()?)?;
+        let has_npm = std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join("npm").is_file()));
+        Ok(self.commands_for(&place, has_npm, paths::is_root()))
+    }
+
+    fn commands_for(&self, place: &Path, has_npm: bool, is_root: bool) -> Vec<Vec<String>> {
+        let mut debian = self.debian.clone();
+        if !self.npm.is_empty() && !has_npm {
+            debian.push("npm".to_owned());
+        }
+        let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+        let mut commands = Vec::new();
+        if !debian.is_empty() {
+            let sudo = if is_root { "" } else { "sudo " };
+            commands.push(words(&format!("{sudo}apt-get update")));
+            let mut install = words(&format!("{sudo}apt-get install -y --no-install-recommends"));
+            install.extend(debian);
+            commands.push(install);
+        }
+        for package in &self.npm {
+            let mut install = words("npm install --no-audit --no-fund --prefix");
+            install.push(place.join(package).display().to_string());
+            install.push(package.clone());
+            commands.push(install);
+        }
+        commands
+    }
+}
+
+/// Debian Policy 5.6.7: lower-case letters, digits, plus, minus and full stops, at least two, not beginning with a sign.
+fn is_package(name: &str) -> bool {
+    name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(debian: &[&str], npm: &[&str]) -> Missing {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Missing {
+            debian: owned(debian),
+            npm: owned(npm),
+        }
+    }
+
+    fn text(missing: &Missing, has_npm: bool, is_root: bool) -> String {
+        let commands = missing.commands_for(Path::new("/data"), has_npm, is_root);
+        let lines: Vec<String> = commands.iter().map(|command| command.join(" ")).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn each_source_has_its_own_command() {
+        insta::assert_snapshot!(text(&missing(&["esbuild", "python3"], &["deno"]), true, false), @r"
+        sudo apt-get update
+        sudo apt-get install -y --no-install-recommends esbuild python3
+        npm install --no-audit --no-fund --prefix /data/deno deno
+        ");
+    }
+
+    #[test]
+    fn npm_itself_comes_first_where_it_is_missing() {
+        insta::assert_snapshot!(text(&missing(&[], &["deno"]), false, true), @r"
+        apt-get update
+        apt-get install -y --no-install-recommends npm
+        npm install --no-audit --no-fund --prefix /data/deno deno
+        ");
+        assert_eq!(text(&missing(&[], &[]), false, true), "");
+    }
+
+    #[test]
+    fn a_name_that_could_be_more_than_a_name_is_refused() {
+        for bad in ["--version", "a b", "x;y", "A", "../x", ""] {
+            assert_eq!(missing(&["bash"], &[bad]).bad_name(), Some(bad));
+        }
+        assert_eq!(missing(&["golang-go", "g++"], &["deno"]).bad_name(), None);
+    }
+}
