@@ -82,6 +82,9 @@ async function take(frame: Frame): Promise<void> {
       writer.putJson(TO_HOST.welcome, frame.channel, plain({ generation: GENERATION, agent: `deno ${Deno.version.deno}` }));
       return writer.flush();
     case FROM_HOST.prepare:
+      if (!isKnown(structured<{ runtime: string }>(frame).runtime)) {
+        return refuse(frame.channel, 'not_found', 'isolates run node and typescript');
+      }
       await warmUp();
       writer.put(TO_HOST.done, frame.channel);
       return writer.flush();
@@ -105,6 +108,7 @@ async function take(frame: Frame): Promise<void> {
 
 async function invoke(channel: number, invoke: Invoke): Promise<void> {
   const [code, input] = parted(receive(channel, invoke.code_bytes + invoke.input_bytes), invoke.code_bytes);
+  if (!isKnown(invoke.runtime)) return refuse(channel, 'not_found', `isolates run node and typescript, not ${invoke.runtime}`);
   if (invoke.mode === 'forked') return refuse(channel, 'invalid', 'isolates do not fork: use reuse "warm"');
   if (invoke.code_form === 'loaded') return await again(channel, invoke, input);
   const call = new Call(writer, channel, invoke);
@@ -163,6 +167,10 @@ function leave(call: Call): void {
 async function separate(): Promise<void> {
   const { AsyncLocalStorage } = await import('node:async_hooks');
   storage ??= new AsyncLocalStorage<Call>();
+}
+
+function isKnown(runtime: string): boolean {
+  return runtime === 'node' || runtime === 'typescript';
 }
 
 /** Reads the bytes that follow a request, on its channel. */

@@ -307,6 +307,30 @@ async fn a_concurrency_that_makes_no_sense_fails_the_load() {
 }
 
 #[tokio::test]
+async fn another_runtime_is_not_available() {
+    let stand = Stand::new().await;
+    let mut python = program("main.py", "print(1)");
+    python.runtime = Runtime::Python;
+    let (logs, _chunks) = tokio::sync::mpsc::channel(4);
+    let invocation = crate::harness::invocation(python, InvokeMode::Once);
+    let refused = stand.instance.invoke(invocation, logs).await;
+    let started = stand
+        .isolate
+        .start(request(Resources::default(), Some(Runtime::Python)))
+        .await;
+    let prepared = started.err().expect("no interpreter of it is there");
+    stand.end().await;
+    assert!(
+        matches!(refused, Err(BackendError::RuntimeUnavailable { .. })),
+        "{refused:?}"
+    );
+    assert!(
+        matches!(prepared, BackendError::RuntimeUnavailable { .. }),
+        "{prepared:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_forked_call_is_refused() {
     let stand = Stand::new().await;
     let ended = stand
