@@ -105,7 +105,7 @@ async fn end(
         let Some(instance) = backend.adopt(&row.id).await? else {
             return Ok(false);
         };
-        // Who ran in it cannot be heard any more: every instance serves one workload, whose conversation is lost.
+        // Who ran in it cannot be heard any more: the conversation with its program is lost.
         instance.stop(Duration::ZERO).await.map(|()| true)
     };
     let problem = match timeout(DEADLINE, ended).await {
