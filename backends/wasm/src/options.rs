@@ -36,7 +36,7 @@ impl Options {
             cache_dir,
             cache_disk_bytes_max: 256 * MIB,
             cache_memory_bytes_max: 64 * MIB,
-            slots_max: 64,
+            slots_max: 256,
             threads: std::thread::available_parallelism().map_or(1, Into::into),
             niceness: 5,
             compile_threads: 1,
@@ -60,10 +60,20 @@ pub struct ModuleLimits {
     pub code_bytes: usize,
     /// Length of one function's body, in bytes.
     pub function_bytes: usize,
-    /// Functions, imported ones included.
+    /// Functions, imported ones excluded.
     pub functions: u32,
     /// Locals of one function.
     pub locals: u32,
+    /// Parameters, and results, of one function's type.
+    pub parameters: u32,
+    /// Loops of one function.
+    pub loops: u32,
+    /// Blocks, loops and branches of conditions of one function.
+    pub blocks: u32,
+    /// Locals and parameters of one function, times its blocks: what the compiler's memory grows with.
+    pub locals_by_blocks: u64,
+    /// Time that the compiler will take in all, as estimated by what its time was seen to grow with.
+    pub effort: Duration,
     /// Types.
     pub types: u32,
     /// Tables.
@@ -92,6 +102,11 @@ impl Default for ModuleLimits {
             function_bytes: 256 * 1024,
             functions: 50_000,
             locals: 5_000,
+            parameters: 100,
+            loops: 2_000,
+            blocks: 20_000,
+            locals_by_blocks: 4_000_000,
+            effort: Duration::from_secs(10),
             types: 5_000,
             tables: 4,
             table_entries: 65_536,

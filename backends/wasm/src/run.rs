@@ -22,6 +22,9 @@ use crate::{
     wasi::{State, Wasi, WasiParts},
 };
 
+/// What a component may hand to the host in one call, in bytes about.
+const CALL_BYTES_MAX: usize = 1024 * 1024;
+
 /// What the runs of one instance share.
 pub(crate) struct Ground {
     pub(crate) engine: Engine,
@@ -151,6 +154,7 @@ impl Ground {
         );
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(CALL_BYTES_MAX);
         store.epoch_deadline_callback(|store: StoreContextMut<'_, ComponentState>| {
             Ok(turn(&store.data().meter))
         });

@@ -1,8 +1,17 @@
 //! What a module may have, checked before the compiler sees it: its time and memory grow with these.
 
-use wasmparser::{FunctionBody, Parser, Payload};
+use std::time::Duration;
+
+use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload};
 
 use crate::ModuleLimits;
+
+/// What the compiler was seen to take on a processor of 2023, in nanoseconds: for each byte of code, for each pair of loops
+/// of a function, for each pair of its blocks, and for each local in each block. See `bombs` in the tests.
+const BYTE_NS: u64 = 1_000;
+const LOOPS_NS: u64 = 50;
+const BLOCKS_NS: u64 = 3;
+const LOCALS_NS: u64 = 100;
 
 /// Counts while a module is read.
 #[derive(Debug, Default)]
@@ -18,6 +27,7 @@ struct Counted {
     data: u32,
     elements: u32,
     nested: u32,
+    effort_ns: u64,
 }
 
 /// Checks a module or a component, the modules inside of it included. Says nothing of whether it is valid.
@@ -29,7 +39,7 @@ pub(super) fn check(binary: &[u8], limits: &ModuleLimits) -> Result<(), String> 
     most("bytes", binary.len(), limits.bytes)?;
     let mut counted = Counted::default();
     for payload in Parser::new(0).parse_all(binary) {
-        let payload = payload.map_err(|error| format!("it cannot be read: {error}"))?;
+        let payload = payload.map_err(unread)?;
         counted.payload(&payload, limits)?;
     }
     Ok(())
@@ -38,7 +48,7 @@ pub(super) fn check(binary: &[u8], limits: &ModuleLimits) -> Result<(), String> 
 impl Counted {
     fn payload(&mut self, payload: &Payload<'_>, limits: &ModuleLimits) -> Result<(), String> {
         match payload {
-            Payload::TypeSection(section) => add("types", &mut self.types, section.count(), limits.types),
+            Payload::TypeSection(section) => self.types(section, limits),
             Payload::ComponentTypeSection(section) => {
                 add("types", &mut self.types, section.count(), limits.types)
             }
@@ -92,8 +102,26 @@ impl Counted {
     ) -> Result<(), String> {
         add("tables", &mut self.tables, section.count(), limits.tables)?;
         for table in section.clone() {
-            let table = table.map_err(|error| format!("it cannot be read: {error}"))?;
+            let table = table.map_err(unread)?;
             most("entries in one table", table.ty.initial, limits.table_entries)?;
+        }
+        Ok(())
+    }
+
+    fn types(
+        &mut self,
+        section: &wasmparser::TypeSectionReader<'_>,
+        limits: &ModuleLimits,
+    ) -> Result<(), String> {
+        add("types", &mut self.types, section.count(), limits.types)?;
+        for group in section.clone() {
+            for kind in group.map_err(unread)?.types() {
+                if let wasmparser::CompositeInnerType::Func(function) = &kind.composite_type.inner {
+                    let longest = function.params().len().max(function.results().len());
+                    let longest = u32::try_from(longest).unwrap_or(u32::MAX);
+                    most("parameters or results in one type", longest, limits.parameters)?;
+                }
+            }
         }
         Ok(())
     }
@@ -103,15 +131,60 @@ impl Counted {
         most("bytes in one function", len, limits.function_bytes)?;
         self.code_bytes += len;
         most("bytes of code", self.code_bytes, limits.code_bytes)?;
-        let mut locals: u32 = 0;
-        let unread = |error: wasmparser::BinaryReaderError| format!("it cannot be read: {error}");
-        for group in body.get_locals_reader().map_err(unread)? {
-            let (count, _) = group.map_err(unread)?;
-            locals = locals.saturating_add(count);
-            most("locals in one function", locals, limits.locals)?;
+        let locals = locals(body, limits)?;
+        let (loops, blocks) = shape(body).map_err(unread)?;
+        most("loops in one function", loops, limits.loops)?;
+        most("blocks in one function", blocks, limits.blocks)?;
+        let (loops, blocks) = (u64::from(loops), u64::from(blocks));
+        let locals_by_blocks = u64::from(locals + limits.parameters) * blocks;
+        most(
+            "locals times blocks in one function",
+            locals_by_blocks,
+            limits.locals_by_blocks,
+        )?;
+        self.effort_ns += len as u64 * BYTE_NS
+            + loops * loops * LOOPS_NS
+            + blocks * blocks * BLOCKS_NS
+            + locals_by_blocks * LOCALS_NS;
+        let effort = Duration::from_nanos(self.effort_ns);
+        if effort > limits.effort {
+            return Err(format!(
+                "compiling it would take longer than {:?}, by its loops, blocks and locals",
+                limits.effort
+            ));
         }
         Ok(())
     }
+}
+
+fn locals(body: &FunctionBody<'_>, limits: &ModuleLimits) -> Result<u32, String> {
+    let mut locals: u32 = 0;
+    for group in body.get_locals_reader().map_err(unread)? {
+        let (count, _) = group.map_err(unread)?;
+        locals = locals.saturating_add(count);
+        most("locals in one function", locals, limits.locals)?;
+    }
+    Ok(locals)
+}
+
+/// Counts the loops of a function, and all its blocks.
+fn shape(body: &FunctionBody<'_>) -> Result<(u32, u32), BinaryReaderError> {
+    let (mut loops, mut blocks) = (0, 0);
+    for operator in body.get_operators_reader()? {
+        match operator? {
+            Operator::Loop { .. } => {
+                loops += 1;
+                blocks += 1;
+            }
+            Operator::Block { .. } | Operator::If { .. } | Operator::Else => blocks += 1,
+            _ => {}
+        }
+    }
+    Ok((loops, blocks))
+}
+
+fn unread(error: impl std::fmt::Display) -> String {
+    format!("it cannot be read: {error}")
 }
 
 fn add(what: &str, counted: &mut u32, more: u32, limit: u32) -> Result<(), String> {
@@ -137,6 +210,11 @@ mod tests {
             function_bytes: 200,
             functions: 3,
             locals: 10,
+            parameters: 4,
+            loops: 5,
+            blocks: 9,
+            locals_by_blocks: 60,
+            effort: Duration::from_micros(280),
             types: 3,
             tables: 1,
             table_entries: 100,
@@ -163,6 +241,10 @@ mod tests {
             (format!("(module {})", many("(func) ", 4)), "functions"),
             (format!("(module (func (local {})))", many("i32 ", 11)), "locals in one function"),
             ("(module (type (func)) (type (func (param i32))) (type (func (param i64))) (type (func (param f32))))".to_owned(), "types"),
+            ("(module (func (param i32 i32 i32 i32 i32)))".to_owned(), "parameters or results in one type"),
+            (format!("(module (func {}))", many("loop end ", 6)), "loops in one function"),
+            (format!("(module (func {}))", many("block end ", 10)), "blocks in one function"),
+            (format!("(module (func (local i32 i32 i32 i32) {}))", many("block end ", 8)), "locals times blocks in one function"),
             ("(module (table 1 funcref) (table 1 funcref))".to_owned(), "tables"),
             ("(module (table 101 funcref))".to_owned(), "entries in one table"),
             ("(module (memory 1) (memory 1))".to_owned(), "memories"),
@@ -180,6 +262,30 @@ mod tests {
                 "{what}: {problem}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_hard_on_the_compiler_is_counted_together() {
+        let limits = ModuleLimits {
+            effort: Duration::from_micros(100),
+            ..ModuleLimits::default()
+        };
+        let hard = format!(
+            "(func {} {} {}) ",
+            "loop ".repeat(5),
+            "nop ".repeat(10),
+            "end ".repeat(5)
+        );
+        let of = |count: usize| {
+            check(
+                &wat::parse_str(format!("(module {})", hard.repeat(count))).unwrap(),
+                &limits,
+            )
+        };
+
+        assert_eq!(of(1), Ok(()));
+        let problem = of(3).unwrap_err();
+        assert!(problem.contains("would take longer than 100µs"), "{problem}");
     }
 
     #[test]

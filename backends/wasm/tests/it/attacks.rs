@@ -27,8 +27,19 @@ fn endless() -> Vec<(&'static str, String)> {
            (data (i32.const 0) "ready\n") (global $n (mut i32) (i32.const 0))
            (func $ready (call $log (i32.const 1) (i32.const 0) (i32.const 6)))"#
     );
-    let looping = |body: &str| format!("(func (export \"_start\") call $ready (loop $l {body} (br $l)))");
-    let bodies = [
+    loops()
+        .into_iter()
+        .chain(before_the_entry())
+        .map(|(name, body)| (name, format!("(module {ready} {body})")))
+        .collect()
+}
+
+fn looping(body: &str) -> String {
+    format!("(func (export \"_start\") call $ready (loop $l {body} (br $l)))")
+}
+
+fn loops() -> Vec<(&'static str, String)> {
+    vec![
         ("an empty loop", looping("")),
         ("arithmetic", looping("(global.set $n (i32.add (global.get $n) (i32.const 1)))")),
         (
@@ -74,6 +85,12 @@ fn endless() -> Vec<(&'static str, String)> {
             "polling for no time",
             looping("(drop (call $poll (i32.const 64) (i32.const 512) (i32.const 1) (i32.const 1024)))"),
         ),
+    ]
+}
+
+/// What runs before the entry, or instead of it.
+fn before_the_entry() -> Vec<(&'static str, String)> {
+    vec![
         (
             "a start function",
             "(func $s call $ready (loop $l (br $l))) (start $s) (func (export \"_start\"))".to_owned(),
@@ -91,11 +108,7 @@ fn endless() -> Vec<(&'static str, String)> {
              (func (export \"handler\") (param i32 i32) (result i64) unreachable)"
                 .to_owned(),
         ),
-    ];
-    bodies
-        .into_iter()
-        .map(|(name, body)| (name, format!("(module {ready} {body})")))
-        .collect()
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 mod archive;
 mod attacks;
 mod bench;
+mod bombs;
 mod errors;
 mod harness;
 mod own;

@@ -174,7 +174,7 @@ pub(crate) fn request(resources: Resources) -> StartRequest {
     }
 }
 
-fn invocation(program: Program, mode: InvokeMode) -> Invocation {
+pub(crate) fn invocation(program: Program, mode: InvokeMode) -> Invocation {
     Invocation {
         workload: WorkloadId::generate(SystemClock.now(), 7),
         program,
