@@ -99,7 +99,7 @@ impl Default for ModuleLimits {
         Self {
             bytes: 16 * 1024 * 1024,
             code_bytes: 8 * 1024 * 1024,
-            function_bytes: 256 * 1024,
+            function_bytes: 512 * 1024,
             functions: 50_000,
             locals: 5_000,
             parameters: 100,
@@ -114,7 +114,7 @@ impl Default for ModuleLimits {
             globals: 5_000,
             imports: 1_000,
             exports: 5_000,
-            segments: 20_000,
+            segments: 100_000,
             nested: 32,
         }
     }

@@ -149,7 +149,7 @@ impl Counted {
         let effort = Duration::from_nanos(self.effort_ns);
         if effort > limits.effort {
             return Err(format!(
-                "compiling it would take longer than {:?}, by its loops, blocks and locals",
+                "compiling it would take longer than {:?}, by its size, loops, blocks and locals",
                 limits.effort
             ));
         }

@@ -226,7 +226,7 @@ async fn modules_beyond_the_limits_never_reach_the_compiler() {
             "locals in one function",
         ),
         (
-            format!("(module (func {}))", many("nop ", 300_000)),
+            format!("(module (func {}))", many("nop ", 600_000)),
             "bytes in one function",
         ),
     ] {

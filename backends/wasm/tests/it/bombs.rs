@@ -233,13 +233,33 @@ fn bombs() {
     });
 }
 
+/// How long a module of one's own takes: `MODULE=path cargo test … -- --ignored --nocapture one_module`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn one_module() {
+    let path = std::env::var("MODULE").unwrap();
+    let binary = std::fs::read(&path).unwrap();
+    measure_binary(&path, binary).await;
+}
+
 async fn measure(name: &str, text: String) {
+    let binary = wat::parse_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    drop(text);
+    measure_binary(name, binary).await;
+}
+
+async fn measure_binary(name: &str, binary: Vec<u8>) {
     let stage = Stage::with(|options| {
         options.cache_dir = None;
         options.compile_deadline = Duration::from_secs(600);
+        if std::env::var_os("UNLIMITED").is_some() {
+            options.module_limits.effort = Duration::from_secs(600);
+            options.module_limits.code_bytes = usize::MAX;
+            options.module_limits.function_bytes = usize::MAX;
+            options.module_limits.blocks = u32::MAX;
+            options.module_limits.locals_by_blocks = u64::MAX;
+        }
     });
-    let binary = wat::parse_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-    drop(text);
     let len = binary.len();
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let before = status_kib("VmRSS:");
