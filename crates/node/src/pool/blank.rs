@@ -24,6 +24,9 @@ use crate::{
 
 /// How long a refill may take in all; a backend has a deadline of its own.
 const REFILL_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a refill waits for the program that took an instance, where there is another one: most are over by then, and a
+/// start costs more processor time than they do.
+const REFILL_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 /// How many kinds are known at once. The one that was not asked for for the longest time makes room.
 pub(super) const KINDS_MAX: usize = 128;
 
@@ -77,6 +80,10 @@ impl Pool {
                 break;
             }
             dead.push(blank.ready.instance);
+        }
+        if let Some(known) = state.kinds.get_mut(&kind) {
+            let has_more = matches!(taken, Taken::Ready(_)) && !known.idle.is_empty();
+            known.quiet_until = has_more.then(|| now + REFILL_PAUSE);
         }
         if let (Taken::None, Some(known)) = (&taken, state.kinds.get_mut(&kind)) {
             known.joiners.retain(|joiner| !joiner.is_closed());

@@ -44,6 +44,8 @@ pub(super) struct KindState {
     /// What the last one took.
     pub(super) bytes: Option<u64>,
     pub(super) backoff: Backoff,
+    /// Nothing is started ahead before this: what was just taken runs alone.
+    pub(super) quiet_until: Option<Instant>,
 }
 
 /// A blank instance that waits.
@@ -145,7 +147,7 @@ impl KindState {
             refilling: self.refilling,
             joined: u32::try_from(self.joiners.len()).unwrap_or(u32::MAX),
             estimate: self.bytes.unwrap_or(estimate),
-            retry_at: self.backoff.until(),
+            retry_at: self.backoff.until().max(self.quiet_until),
         }
     }
 }

@@ -75,6 +75,29 @@ async fn one_that_is_taken_is_replaced_and_never_given_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_replacement_leaves_the_program_alone_for_a_moment_unless_it_was_the_last() {
+    let bench = Bench::new(|_| {});
+    until("full", || bench.blank() == 4).await;
+    let took = |taken| match taken {
+        Taken::Ready(ready) => ready,
+        Taken::Coming(_) | Taken::None => panic!("there is one"),
+    };
+    let first = took(bench.pool.take(python()));
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(bench.simulator.started(), 4, "another one is left");
+
+    let last = took(bench.pool.take(python()));
+
+    sleep(Duration::from_millis(1)).await;
+    assert!(bench.simulator.started() > 4, "none is left");
+    for ready in [first, last] {
+        ready.instance.stop(Duration::ZERO).await.unwrap();
+    }
+    until("full again", || bench.blank() == 4).await;
+    bench.close().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_comes_while_one_is_being_started_gets_that_one_and_nobody_else_does() {
     let bench = Bench::new(|limits| limits.blank_per_kind = 1);
     until("full", || bench.blank() == 2).await;
