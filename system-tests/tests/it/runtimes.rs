@@ -27,7 +27,10 @@ async fn a_handler_in_python_answers_with_everything_on_record() {
             .as_ref()
             .is_some_and(|reason| reason.contains("sandbox"))
     );
-    assert!(matches!(workload.start, Some(StartKind::Pooled | StartKind::Cold)));
+    assert!(matches!(
+        workload.start,
+        Some(StartKind::Pooled | StartKind::Cold)
+    ));
     assert!(workload.usage.is_some_and(|usage| usage.cpu_ms > 0.0));
     assert!(workload.duration_ms >= workload.run_ms);
     assert_eq!(workload, fixture.client().get(workload.id).await.unwrap());
