@@ -160,6 +160,7 @@ fn translated(act: &Act) -> Option<Program> {
         Act::ReadFile { path } => command("read_file", path, ""),
         Act::LeaveTraces { name } => command("leave_traces", name, ""),
         Act::FindTraces { name } => command("find_traces", name, ""),
+        Act::Serve => handler("serve", ""),
         Act::PrintArgs(args) => Program {
             args: args.clone(),
             ..command("print_args", "", "")
@@ -194,6 +195,9 @@ const NO_SYSTEM_CALLS: &str =
 const NO_PROC: &str = "there is no /proc, and no process but the server's, which no import leads to";
 const NO_SOCKETS: &str = "no import makes a socket; `there_is_no_network` tries those there are";
 const NO_ABILITY: &str = "the class does not declare the ability";
+const NO_BLANK: &str =
+    "a fresh instance takes less time than finding one that was started ahead, so that none is";
+const NO_FORK: &str = "a fork of a handler's memory would take as long as a fresh one";
 const NO_CRASH: &str =
     "a module cannot crash its process: a trap is an exception; `forged_frames_are_only_output` has the rest";
 
@@ -207,6 +211,9 @@ macro_rules! inapplicable {
 }
 
 inapplicable! {
+    NO_BLANK: a_blank_instance_becomes_a_warm_one a_blank_instance_runs_a_program_like_any_other
+        a_blank_instance_that_is_stopped_leaves_nothing;
+    NO_FORK: a_forked_call_sees_nothing_of_the_one_before;
     NO_SIGNALS: a_signal_arrives_as_it_is;
     NO_SHARED_MEMORY: shared_memory_files_are_limited_by_memory anonymous_files_are_limited_by_memory
         system_v_memory_is_limited files_in_shm_are_limited shared_memory_of_the_host_is_out_of_reach;

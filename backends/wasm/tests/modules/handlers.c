@@ -46,22 +46,48 @@ static uint64_t count_calls(void) {
     return result(at, text + sizeof text - at);
 }
 
+static int is_act(const char *name) {
+    const char *act = getenv("ACT");
+    return act && strcmp(act, name) == 0;
+}
+
+// Runs when the module is loaded.
+__attribute__((constructor)) static void load(void) {
+    if (is_act("serve")) vulcan_log(1, "loaded\n", 7);
+}
+
+static int is_text(const char *input, size_t len, const char *text) {
+    return len == strlen(text) + 2 && memcmp(input + 1, text, len - 2) == 0;
+}
+
+// Serves calls whose input is a text: writes it as a line, and then does what it says.
+static uint64_t serve(char *input, size_t len) {
+    vulcan_log(1, input + 1, len - 2);
+    vulcan_log(1, "\n", 1);
+    if (is_text(input, len, "hang"))
+        for (volatile int n = 0;; n++) {}
+    if (is_text(input, len, "raise")) {
+        vulcan_fail("on purpose", 10);
+        return 0;
+    }
+    return count_calls();
+}
+
 __attribute__((export_name("alloc"))) void *alloc(size_t len) { return malloc(len); }
 
 __attribute__((export_name("handler"))) uint64_t handler(char *input, size_t len) {
-    const char *act = getenv("ACT");
-    if (!act) act = "";
-    if (strcmp(act, "raise") == 0) {
+    if (is_act("serve")) return serve(input, len);
+    if (is_act("raise")) {
         const char *words = getenv("A");
         vulcan_fail(words, strlen(words));
         return 0;
     }
-    if (strcmp(act, "text") == 0) return return_text(number("A"));
-    if (strcmp(act, "nan") == 0) return result("NaN", 3);
-    if (strcmp(act, "digits") == 0) return return_digits(number("A"));
-    if (strcmp(act, "nested") == 0) return return_nested(number("A"));
-    if (strcmp(act, "surrogate") == 0) return result("\"\\ud800\"", 8);
-    if (strcmp(act, "count") == 0) {
+    if (is_act("text")) return return_text(number("A"));
+    if (is_act("nan")) return result("NaN", 3);
+    if (is_act("digits")) return return_digits(number("A"));
+    if (is_act("nested")) return return_nested(number("A"));
+    if (is_act("surrogate")) return result("\"\\ud800\"", 8);
+    if (is_act("count")) {
         // What comes in may ask for a failure.
         if (len == 6 && memcmp(input, "\"trap\"", 6) == 0) __builtin_trap();
         if (len == 6 && memcmp(input, "\"fail\"", 6) == 0) vulcan_fail("on purpose", 10);
@@ -73,8 +99,8 @@ __attribute__((export_name("handler"))) uint64_t handler(char *input, size_t len
         free(input);
         return answer;
     }
-    if (strcmp(act, "outside") == 0) return UINT64_MAX;
-    if (strcmp(act, "log") == 0) {
+    if (is_act("outside")) return UINT64_MAX;
+    if (is_act("log")) {
         vulcan_log(1, "to stdout\n", 10);
         vulcan_log(2, "to stderr\n", 10);
     }
