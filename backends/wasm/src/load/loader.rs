@@ -80,7 +80,9 @@ enum Next {
 }
 
 impl Loader {
-    pub(crate) fn new(engine: Engine, options: Options) -> wasmtime::Result<Self> {
+    pub(crate) fn new(engine: Engine, mut options: Options) -> wasmtime::Result<Self> {
+        // Who waits longer lets more through.
+        options.module_limits.effort = options.module_limits.effort.max(options.compile_deadline);
         Ok(Self {
             linkers: Linkers::new(&engine)?,
             store: OnceLock::new(),
@@ -307,4 +309,89 @@ fn digest_now(code: &Code) -> Digest {
     hasher.update([0]);
     hasher.update(code.bytes());
     hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::engine::engine;
+
+    fn loader() -> Arc<Loader> {
+        let options = Options {
+            slots_max: 1,
+            ..Options::new(None)
+        };
+        Arc::new(Loader::new(engine(&options).unwrap(), options).unwrap())
+    }
+
+    fn code(text: &'static str) -> Code {
+        Code::File {
+            name: "main.wat".to_owned(),
+            bytes: Bytes::from_static(text.as_bytes()),
+        }
+    }
+
+    #[tokio::test]
+    async fn however_many_ask_at_once_a_module_is_compiled_once() {
+        let loader = loader();
+        let mut loads = JoinSet::new();
+        for _ in 0..16 {
+            let loader = Arc::clone(&loader);
+            loads.spawn(async move { loader.load(&code("(module (func (export \"_start\")))")).await });
+        }
+
+        let artifacts: Vec<_> = loads.join_all().await.into_iter().map(Result::unwrap).collect();
+
+        assert!(
+            artifacts
+                .iter()
+                .all(|artifact| Arc::ptr_eq(artifact, &artifacts[0]))
+        );
+        let again = loader
+            .load(&code("(module (func (export \"_start\")))"))
+            .await
+            .unwrap();
+        assert!(Arc::ptr_eq(&again, &artifacts[0]));
+    }
+
+    #[tokio::test]
+    async fn loading_goes_on_for_whoever_comes_next() {
+        let loader = loader();
+        let text = "(module (func (export \"_start\")))";
+        {
+            let code = code(text);
+            let mut given_up = Box::pin(loader.load(&code));
+            assert!(polled_once(given_up.as_mut()).await.is_none());
+        }
+
+        let coming = loader.lock().coming.len();
+        let loaded = loader.load(&code(text)).await;
+
+        assert_eq!(coming, 1);
+        assert!(loaded.is_ok());
+        assert!(loader.lock().coming.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_tried_again() {
+        let loader = loader();
+        for _ in 0..2 {
+            let failed = loader.load(&code("(module (func i32.nonsense))")).await;
+            assert!(matches!(failed, Err(LoadError::Program(_))));
+        }
+        assert!(loader.lock().coming.is_empty());
+    }
+
+    async fn polled_once<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match future.as_mut().poll(context) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
 }

@@ -22,7 +22,10 @@ fn repeated(piece: &str, bytes_each: usize, bytes: usize) -> String {
 
 /// Functions by shape, each of so many bytes.
 fn shapes(bytes: usize) -> Vec<(&'static str, String)> {
-    let locals = |count: usize| format!("(local {})", "i32 ".repeat(count));
+    [straight(bytes), branching(bytes), others(bytes)].concat()
+}
+
+fn straight(bytes: usize) -> Vec<(&'static str, String)> {
     vec![
         ("nothing", repeated("nop ", 1, bytes)),
         (
@@ -52,6 +55,12 @@ fn shapes(bytes: usize) -> Vec<(&'static str, String)> {
             let one = format!("{} {}", "loop ".repeat(1_000), "end ".repeat(1_000));
             repeated(&one, 4_000, bytes)
         }),
+    ]
+}
+
+fn branching(bytes: usize) -> Vec<(&'static str, String)> {
+    let locals = |count: usize| format!("(local {})", "i32 ".repeat(count));
+    vec![
         (
             "blocks one after another",
             format!(
@@ -93,6 +102,11 @@ fn shapes(bytes: usize) -> Vec<(&'static str, String)> {
                 repeated(&one, 707, bytes)
             }),
         ),
+    ]
+}
+
+fn others(bytes: usize) -> Vec<(&'static str, String)> {
+    vec![
         ("tables of branches", branch_tables(bytes)),
         (
             "calls",
