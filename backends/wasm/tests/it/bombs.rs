@@ -288,9 +288,10 @@ async fn measure_binary(name: &str, binary: Vec<u8>) {
     let error = outcome
         .error
         .map(|error| error.message.chars().take(120).collect::<String>());
+    let said = error.or(outcome.output.map(|output| output.to_string()));
     println!(
         "  {name}: {len} bytes, {took:.1?}, {cpu:.1} s of processor, {peak} MiB {}",
-        error.unwrap_or_default()
+        said.unwrap_or_default()
     );
 }
 
