@@ -142,7 +142,7 @@ impl Backend for Wasm {
         self.slots.close();
         self.platform.executor.close();
         let platform = Arc::clone(&self.platform);
-        // It waits for a thread, at most a tick.
+        // It waits for whoever still runs.
         let _ = tokio::task::spawn_blocking(move || platform.ticker.close()).await;
     }
 }

@@ -16,6 +16,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// For how many ticks the thread goes on when nothing runs any more: waking it costs more than a tick.
 const TICKS_IDLE_MAX: u32 = 100;
 
+/// For how many ticks a closed clock goes on for those who still run: they end at their next interruption.
+const TICKS_CLOSING_MAX: u32 = 2_000;
+
 /// Increments the engine's epoch while somebody runs.
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
@@ -68,7 +71,7 @@ impl Ticker {
         self.shared.engine.increment_epoch();
     }
 
-    /// Ends the thread, and waits for it: at most a tick.
+    /// Ends the thread when nobody runs any more, and waits for it: two seconds at most. Who runs must have been told to end.
     pub(crate) fn close(&self) {
         self.shared.is_closed.store(true, Ordering::SeqCst);
         self.unpark();
@@ -99,10 +102,12 @@ impl Drop for Ticker {
 impl Shared {
     fn tick(&self) {
         let mut idle = 0;
-        while !self.is_closed.load(Ordering::SeqCst) {
+        let mut closing = 0;
+        while !self.is_over(closing) {
             // Whoever wakes it early makes one turn shorter.
             thread::park_timeout(TICK);
             self.engine.increment_epoch();
+            closing += u32::from(self.is_closed.load(Ordering::SeqCst));
             idle = if self.running.load(Ordering::SeqCst) == 0 {
                 idle + 1
             } else {
@@ -113,6 +118,12 @@ impl Shared {
                 idle = 0;
             }
         }
+    }
+
+    /// Returns whether a clock that went on for so many ticks since it was closed has nobody left to interrupt.
+    fn is_over(&self, ticks_closing: u32) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+            && (self.running.load(Ordering::SeqCst) == 0 || ticks_closing > TICKS_CLOSING_MAX)
     }
 
     /// Sleeps until somebody runs. Whoever begins to run in between finds the note, or is found.
