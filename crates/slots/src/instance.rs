@@ -158,12 +158,10 @@ impl SlotInstance {
         died(signal, WorkloadError::new(ErrorCode::Signal, message))
     }
 
-    /// Returns the processor time of the agent, which waits for every program; for want of a cgroup.
-    fn cpu_time_of_agent(&self) -> Duration {
-        u32::try_from(self.pid)
-            .ok()
-            .and_then(cpu_time_of)
-            .unwrap_or_default()
+    /// Returns the processor time of all that lives in the instance and of all that was waited for; for want of a cgroup.
+    fn cpu_time_of_family(&self) -> Duration {
+        let family = u32::try_from(self.pid).map(family_of).unwrap_or_default();
+        family.into_iter().filter_map(cpu_time_of).sum()
     }
 
     /// Reads what was used while the processes may still live.
@@ -179,7 +177,7 @@ impl SlotInstance {
                     .map(|bytes| bytes as f64 / f64::from(1 << 20)),
             },
             None => Usage {
-                cpu_ms: self.cpu_time_of_agent().as_secs_f64() * 1e3,
+                cpu_ms: self.cpu_time_of_family().as_secs_f64() * 1e3,
                 mem_peak_mb: None,
             },
         })
