@@ -19,9 +19,16 @@ pub fn cpu_time_of(pid: u32) -> Option<Duration> {
         .filter_map(|field| field.parse::<u64>().ok())
         .sum();
     let per_second = rustix::param::clock_ticks_per_second();
-    Some(Duration::from_millis(
-        ticks.saturating_mul(1_000) / per_second.max(1),
-    ))
+    let in_ticks = Duration::from_millis(ticks.saturating_mul(1_000) / per_second.max(1));
+    Some(in_ticks.max(first_thread_time_of(pid).unwrap_or_default()))
+}
+
+/// Returns the processor time of a process' first thread alone, but finer than in ticks: of a process that took less than a
+/// tick it is all there is to know (kernel: Documentation/scheduler/sched-stats.rst).
+fn first_thread_time_of(pid: u32) -> Option<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let nanos = text.split_whitespace().next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
 }
 
 /// The most processes that [`family_of`] returns: a guest may have many, and make more while they are counted.

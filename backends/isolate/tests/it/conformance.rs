@@ -249,7 +249,11 @@ fn process(folder: &Path) -> Option<Process> {
         line.split_whitespace().next().map(str::to_owned)
     };
     let arguments = fs::read(folder.join("cmdline")).ok()?;
-    let first = arguments.split(|byte| *byte == 0).next()?;
+    // One without memory is over: its launcher reaps it at its next turn.
+    let first = arguments
+        .split(|byte| *byte == 0)
+        .next()
+        .filter(|name| !name.is_empty())?;
     Some(Process {
         pid,
         parent: field("PPid:")?.parse().ok()?,
