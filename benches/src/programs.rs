@@ -128,6 +128,8 @@ fn spec(archive: &str, resources: ResourcesRequest) -> WorkloadSpec {
 
 fn blank_spec(runtime: Runtime) -> WorkloadSpec {
     WorkloadSpec {
+        command: Vec::new(),
+        image: None,
         reuse: vulcan_api::Reuse::Cold,
         runtime,
         isolation: vulcan_api::Isolation::Sandbox,

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use rustix::fs::{MemfdFlags, memfd_create};
 use tokio::sync::OnceCell;
 use vulcan_api::{InstanceId, IsolationClass, Readiness, Resources, Runtime, RuntimeInfo};
-use vulcan_backend::{Backend, BackendError, Capabilities, Instance, Probe, Readying, StartRequest, Swept};
+use vulcan_backend::{
+    Backend, BackendError, Capabilities, Instance, Probe, Readying, RootForm, StartRequest, Swept,
+};
 use vulcan_host::launcher::Program;
 use vulcan_slots::{Guest, LastWords, Pool, Prober, SlotInstance, SlotOptions};
 
@@ -43,6 +45,7 @@ impl Isolate {
                 isolation: IsolationClass::Isolate,
                 abilities: Vec::new(),
                 readying: readying.to_vec(),
+                root: RootForm::Own,
                 outlives_server: false,
             },
             pool: Pool::new(slot_options(&options))?,

@@ -43,6 +43,7 @@ impl Sandbox {
                 isolation: IsolationClass::Sandbox,
                 abilities: ABILITIES.to_vec(),
                 readying: runtimes::readying(),
+                root: vulcan_backend::RootForm::Own,
                 outlives_server: false,
             },
             agent: sealed_executable("vulcan-guest-agent", AGENT)?,

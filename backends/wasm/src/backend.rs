@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, TryAcquireError};
 use vulcan_api::{InstanceId, IsolationClass, Readiness, Runtime, RuntimeInfo};
-use vulcan_backend::{Backend, BackendError, Capabilities, Instance, Probe, Readying, StartRequest, Swept};
+use vulcan_backend::{
+    Backend, BackendError, Capabilities, Instance, Probe, Readying, RootForm, StartRequest, Swept,
+};
 use wasmtime::Engine;
 
 use crate::{
@@ -68,6 +70,7 @@ impl Wasm {
                     warm: true,
                     forked: false,
                 }],
+                root: RootForm::Own,
                 outlives_server: false,
             },
             platform: Arc::new(platform),

@@ -5,6 +5,7 @@
 
 mod benchmark;
 mod ids;
+mod image;
 mod inventory;
 mod isolation;
 mod log;
@@ -21,6 +22,10 @@ pub use benchmark::{
     BenchmarkStatus, BenchmarkSummary, BenchmarkWork, Footprint, Spread, reuse_for,
 };
 pub use ids::{BenchmarkId, IdError, InstanceId, NodeName, WorkloadId};
+pub use image::{
+    IMAGE_NAME_BYTES_MAX, Image, ImageArchive, ImageBuild, ImageConfig, ImageEvent, ImageLayer, ImageList,
+    ImageName, ImageNameError, ImagePull, ImagesRemoved, RegistryCredentials,
+};
 pub use inventory::{
     BackendInfo, BackendList, NodeCapacity, NodeInfo, NodeList, PoolInfo, Readiness, RuntimeInfo, Stats,
     StatusCounts,
@@ -28,7 +33,7 @@ pub use inventory::{
 pub use isolation::{Isolation, IsolationClass};
 pub use log::{LogLine, LogStream};
 pub use problem::{FieldError, Problem, ProblemKind};
-pub use program::{Code, Program};
+pub use program::{Code, ImageProgram, Program};
 pub use resources::{ResourceLimits, Resources, ResourcesRequest};
 pub use runtime::Runtime;
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

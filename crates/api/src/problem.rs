@@ -43,6 +43,8 @@ problem_kinds! {
     WorkloadNotFound = "workload-not-found", 404, "No workload has this id";
     /// No benchmark has the id.
     BenchmarkNotFound = "benchmark-not-found", 404, "No benchmark has this id";
+    /// Neither the node nor the registry has the image.
+    ImageNotFound = "image-not-found", 404, "There is no such image";
     /// The path exists and the method does not.
     MethodNotAllowed = "method-not-allowed", 405, "The path does not take this method";
     /// None of the accepted media types can be given.
@@ -53,6 +55,8 @@ problem_kinds! {
     IdempotencyConflict = "idempotency-conflict", 409, "The idempotency key belongs to another request";
     /// Another benchmark is being measured.
     BenchmarkRunning = "benchmark-running", 409, "A benchmark is running";
+    /// Instances use the image, or it is being made by somebody else.
+    ImageInUse = "image-in-use", 409, "The image is in use";
     /// The body is larger than the limit.
     BodyTooLarge = "body-too-large", 413, "The body is larger than the limit";
     /// The body's media type is not JSON.
@@ -63,16 +67,28 @@ problem_kinds! {
     LimitExceeded = "limit-exceeded", 422, "A value lies outside of its limits";
     /// The archive is broken or hostile.
     InvalidArchive = "invalid-archive", 422, "The code archive cannot be used";
+    /// The image breaks its own digest, a limit, or a rule that keeps the host safe.
+    ImageInvalid = "image-invalid", 422, "The image cannot be used";
+    /// The image is not made for this machine.
+    ImagePlatform = "image-platform", 422, "The image is for another kind of machine";
+    /// A step of the build failed, or its file cannot be read.
+    ImageBuildFailed = "image-build-failed", 422, "The image could not be built";
+    /// The registry does not give the image to whoever asked.
+    ImageUnauthorized = "image-unauthorized", 422, "The registry refuses the image";
     /// No node offers the isolation class or the runtime under it.
     IsolationUnavailable = "isolation-unavailable", 422, "The isolation class is not available";
     /// The network policy is not available.
     NetworkUnavailable = "network-unavailable", 422, "The network policy is not available";
+    /// The registry does not answer, stalls, or breaks off again and again.
+    ImageUnreachable = "image-unreachable", 502, "The registry could not be reached";
     /// The queue is full.
     Overloaded = "overloaded", 503, "The platform is at its limit";
     /// The server is shutting down or not yet up.
     ShuttingDown = "shutting-down", 503, "The server is shutting down";
     /// A part that the server needs does not answer.
     StorageUnavailable = "storage-unavailable", 503, "The server could not store the record";
+    /// The disk or the image store is full.
+    ImageStorageFull = "image-storage-full", 507, "There is no room for the image";
     /// A defect of the platform.
     Internal = "internal", 500, "The server failed";
 }

@@ -25,11 +25,13 @@ pub enum Runtime {
     Binary,
     /// A WebAssembly module or component, binary or as text.
     Wasm,
+    /// The program of an image, or a command in it.
+    Image,
 }
 
 impl Runtime {
     /// All runtimes.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Python,
         Self::Node,
         Self::Typescript,
@@ -37,6 +39,7 @@ impl Runtime {
         Self::Go,
         Self::Binary,
         Self::Wasm,
+        Self::Image,
     ];
 
     /// Returns the name on the wire.
@@ -50,6 +53,7 @@ impl Runtime {
             Self::Go => "go",
             Self::Binary => "binary",
             Self::Wasm => "wasm",
+            Self::Image => "image",
         }
     }
 
@@ -62,9 +66,14 @@ impl Runtime {
             Self::Typescript => Some("main.ts"),
             Self::Bash => Some("main.sh"),
             Self::Go => Some("main.go"),
-            Self::Binary => None,
+            Self::Binary | Self::Image => None,
             Self::Wasm => Some("main.wasm"),
         }
+    }
+
+    /// Returns what runs a workload that names an image and no runtime.
+    pub(crate) const fn of_image() -> Self {
+        Self::Image
     }
 
     /// Guesses the runtime from a file's extension.

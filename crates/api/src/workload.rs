@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Isolation, IsolationClass, NodeName, Resources, ResourcesRequest, Runtime, Timestamp, WorkloadId,
+    ImageName, Isolation, IsolationClass, NodeName, Resources, ResourcesRequest, Runtime, Timestamp,
+    WorkloadId,
 };
 
 /// What an instance may reach over the network.
@@ -85,12 +86,20 @@ impl FromStr for Reuse {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WorkloadSpec {
-    /// What runs the code.
+    /// What runs the code; may be left out where `image` is given without code.
+    #[serde(default = "Runtime::of_image")]
     pub runtime: Runtime,
+    /// The root filesystem, and with `runtime` left out the program: an image that the node has, or gets from its registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageName>,
+    /// Runs this in `image` in place of its entrypoint and its default arguments; `args` alone replace only the latter.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
     /// The class of isolation; `auto` when left out.
     #[serde(default)]
     pub isolation: Isolation,
-    /// The source text of a single file, or a WebAssembly module as text or in base64; exactly one of `code` and `code_archive` is needed.
+    /// The source text of a single file, or a WebAssembly module as text or in base64; exactly one of `code` and `code_archive`
+    /// is needed, but for runtime `image`, which takes neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// A tar.gz archive in base64; needs `entrypoint`.
@@ -251,6 +260,8 @@ pub enum ErrorCode {
     CompileFailed,
     /// The environment of the program was lost or broke the guest protocol.
     InstanceLost,
+    /// The image is not there and could not be had.
+    ImageUnavailable,
     /// The instance could not be started.
     StartFailed,
     /// The server or the node was restarted while the workload was not finished.
@@ -308,6 +319,9 @@ pub struct Workload {
     pub isolation_reason: Option<String>,
     /// What ran the code.
     pub runtime: Runtime,
+    /// The image that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageName>,
     /// Where it ran.
     pub node: Option<NodeName>,
     /// SHA-256 of the input's JSON text, in hexadecimal.

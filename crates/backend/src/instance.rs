@@ -1,6 +1,6 @@
 //! The plain data that goes into a backend and comes out of it.
 
-use std::{num::NonZeroU16, time::Duration};
+use std::{any::Any, fmt, num::NonZeroU16, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -23,6 +23,47 @@ pub struct StartRequest {
     pub network: Network,
     /// The runtime whose interpreter is to run already when the start is over; `None` when the first program starts its own.
     pub prepare: Option<Runtime>,
+    /// Its root filesystem; `Some` exactly where [`crate::Capabilities::root`] says that one is needed.
+    pub root: Option<Arc<Root>>,
+    /// Where what it changes of its root goes; means nothing without one.
+    pub upper: Upper,
+}
+
+/// Where an instance's changes of its root filesystem go.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Upper {
+    /// Into memory, up to `resources.disk_mb`, and away with the instance.
+    #[default]
+    Memory,
+    /// Into an existing, empty folder of the host's disk, whose owner has limited its size. After the stop they are there as a
+    /// layer: user ids are those of the image, removed files are noted as in [`Root::layers`].
+    Folder(PathBuf),
+}
+
+/// A root filesystem that instances share and none changes. Whoever runs on it holds a reference until the end.
+pub struct Root {
+    /// The digest of the image: equal ones have equal content.
+    pub digest: String,
+    /// Folders with the unpacked layers, the lowest first; at least one. User ids are those of the image. Removed files are
+    /// noted as overlayfs does: character device 0:0, extended attribute `trusted.overlay.opaque`.
+    pub layers: Vec<PathBuf>,
+    /// What is to happen when nobody uses the root any more, as the value's `Drop`.
+    pub lease: Box<dyn Any + Send + Sync>,
+}
+
+impl PartialEq for Root {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.digest, &self.layers) == (&other.digest, &other.layers)
+    }
+}
+
+impl fmt::Debug for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Root")
+            .field("digest", &self.digest)
+            .field("layers", &self.layers)
+            .finish_non_exhaustive()
+    }
 }
 
 impl StartRequest {

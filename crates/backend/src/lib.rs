@@ -15,6 +15,8 @@ mod traits;
 pub use capture::{StdoutCapture, exit_error};
 pub use error::{BackendError, Disposition};
 pub use guest::{AGENT, GuestClient};
-pub use instance::{Exited, Invocation, LogChunk, LogSink, Outcome, StartRequest, Swept};
-pub use traits::{Ability, Backend, Capabilities, Exec, ExecRequest, Files, Instance, Probe, Readying};
+pub use instance::{Exited, Invocation, LogChunk, LogSink, Outcome, Root, StartRequest, Swept, Upper};
+pub use traits::{
+    Ability, Backend, Capabilities, Exec, ExecRequest, Files, Instance, Probe, Readying, RootForm,
+};
 pub use vulcan_guest_protocol::{ExitStatus, InvokeMode};

@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub abilities: Vec<Ability>,
     /// What can be done ahead for which runtime; one that is not named can only be started cold.
     pub readying: Vec<Readying>,
+    /// What must be given to a start.
+    pub root: RootForm,
     /// Whether instances outlive the process that started them, so that they are noted on disk to be adopted.
     pub outlives_server: bool,
 }
@@ -48,6 +50,16 @@ impl Capabilities {
     pub fn readying(&self, runtime: Runtime) -> Option<&Readying> {
         self.readying.iter().find(|readying| readying.runtime == runtime)
     }
+}
+
+/// What an instance of a class sees as its filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RootForm {
+    /// The backend's own choice: the host's folders, or nothing.
+    Own,
+    /// An image's layers: [`StartRequest::root`]. What it can run depends on the image, which the node knows:
+    /// [`Probe::runtimes`] then says what the agent can run where the interpreter is in the image.
+    Layers,
 }
 
 /// What can be done ahead of a workload of one runtime.
@@ -184,6 +196,9 @@ pub struct ExecRequest {
     pub cwd: String,
     /// Its standard input.
     pub stdin: Bytes,
+    /// `user`, `uid`, `user:group` or `uid:gid`, looked up in the instance; whom programs run as where it is empty.
+    /// Classes without users of their own refuse any other.
+    pub user: String,
 }
 
 /// Runs commands beside the program.

@@ -4,7 +4,7 @@
 //! plane and node compare notes with every [`NodeStatus`]. Refuses to know who sends and who receives.
 //!
 //! ```text
-//! control ── Command: Assign, Stop, Acknowledge, ReadLog, Forget, Measure ──▶ node
+//! control ── Command: Assign, Stop, Acknowledge, ReadLog, Forget, Measure, Image ──▶ node
 //! control ◀── Report: Status, Workload ────────────────────────────────────── node
 //! ```
 
@@ -14,6 +14,7 @@ mod messages;
 pub use local::{CAPACITY, ControlEnd, NodeEnd, local};
 
 pub use messages::{
-    Assignment, BareRun, Command, LOG_BATCH_LINES_MAX, LogBatch, LogFailure, LogRequest, MachineFacts,
-    Measure, MeasureFailure, NodeStatus, Report, StopReason, WorkloadEnd, WorkloadReport, WorkloadState,
+    Assignment, BareRun, Command, ImageCommand, ImageMaking, ImageResult, LOG_BATCH_LINES_MAX, LogBatch,
+    LogFailure, LogRequest, MachineFacts, Measure, MeasureFailure, NodeStatus, Report, StopReason,
+    UploadPiece, WorkloadEnd, WorkloadReport, WorkloadState,
 };

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use vulcan_api::{
-    BackendInfo, BareCommand, Footprint, IsolationClass, LogLine, Network, NodeInfo, Program, Resources,
-    Reuse, StartKind, Status, Timestamp, Usage, WorkloadError, WorkloadId,
+    BackendInfo, BareCommand, Footprint, Image, ImageArchive, ImageBuild, ImageEvent, ImageList, ImageName,
+    ImagePull, ImagesRemoved, IsolationClass, LogLine, Network, NodeInfo, Problem, Program, Resources, Reuse,
+    StartKind, Status, Timestamp, Usage, WorkloadError, WorkloadId,
 };
 
 /// What the control plane tells a node.
@@ -37,6 +39,8 @@ pub enum Command {
     },
     /// Measure something that only a node can see.
     Measure(Measure),
+    /// Something about images.
+    Image(ImageCommand),
 }
 
 /// Something that only a node can see. A reply that is dropped says that the node is gone; one whose receiver is dropped is
@@ -69,6 +73,93 @@ pub enum Measure {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<Footprint, MeasureFailure>>,
     },
+}
+
+/// What came of something about an image: the refusal is for whoever asked, and names the image and the cause.
+pub type ImageResult<T> = Result<T, Box<Problem>>;
+
+/// Something about images. A reply that is dropped says that the node is gone.
+#[derive(Debug)]
+pub enum ImageCommand {
+    /// What the node has.
+    List {
+        /// Where the answer goes.
+        reply: oneshot::Sender<ImageResult<ImageList>>,
+    },
+    /// One image, by name or by `sha256:` digest, which may be cut down to 12 digits.
+    Inspect {
+        /// Which one.
+        image: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<ImageResult<Image>>,
+    },
+    /// Takes a name away, and the image with its last one; by digest, all its names.
+    Remove {
+        /// Which one.
+        image: String,
+        /// Where the answer goes.
+        reply: oneshot::Sender<ImageResult<ImagesRemoved>>,
+    },
+    /// Removes what nothing refers to: blobs and layers without an image, results of build steps, images without a name; with
+    /// `all` every image that no instance uses and no default names.
+    Prune {
+        /// Whether images with names go as well.
+        all: bool,
+        /// Where the answer goes.
+        reply: oneshot::Sender<ImageResult<ImagesRemoved>>,
+    },
+    /// Makes an image.
+    Make {
+        /// How.
+        how: ImageMaking,
+        /// What is told of it, the end included. When the receiver is dropped, the making ends, and leaves nothing but what a
+        /// repetition may use.
+        events: mpsc::Sender<ImageEvent>,
+    },
+    /// Sends an image as a tar archive.
+    Export {
+        /// Which one.
+        image: String,
+        /// In which shape.
+        archive: ImageArchive,
+        /// Where its bytes go; closed after the last piece or the refusal.
+        bytes: mpsc::Sender<ImageResult<Bytes>>,
+    },
+}
+
+/// How an image is made.
+#[derive(Debug)]
+pub enum ImageMaking {
+    /// Out of a registry.
+    Pull(ImagePull),
+    /// From a recipe or a Dockerfile.
+    Build {
+        /// How.
+        build: ImageBuild,
+        /// The context, a tar archive with gzip or without.
+        context: mpsc::Receiver<UploadPiece>,
+    },
+    /// Out of an archive of either shape, found out by looking.
+    Import {
+        /// What it is to be called; its own names where it is left out.
+        name: Option<ImageName>,
+        /// The archive, with gzip or without.
+        archive: mpsc::Receiver<UploadPiece>,
+    },
+    /// The platform's own images, from Debian's packages.
+    Bootstrap {
+        /// Which ones, as `vulcan/python`; all where it is empty.
+        names: Vec<ImageName>,
+    },
+}
+
+/// A piece of something long. A sender that is dropped before the end says that it was broken off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UploadPiece {
+    /// Its next bytes.
+    Bytes(Bytes),
+    /// There are no more.
+    End,
 }
 
 /// What a machine is.

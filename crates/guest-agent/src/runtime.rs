@@ -40,6 +40,9 @@ const NODE_SHIM_NAME: &str = ".vulcan-shim.cjs";
 
 /// Returns what to start for code that is in place.
 pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refusal> {
+    if let Some(program) = &invoke.command {
+        return of_image(program, invoke);
+    }
     let entrypoint = places.work.join(&invoke.entrypoint);
     let file = text(&entrypoint)?;
     let mut cwd = places.work.clone();
@@ -55,6 +58,7 @@ pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refus
             env.extend(go_environment(places));
             argv
         }
+        GuestRuntime::Command => return Err(refusal::invalid("there is no command to run")),
     };
     let has_shim = matches!(
         invoke.runtime,
@@ -73,13 +77,35 @@ pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refus
     })
 }
 
+/// Returns a command of the guest's own filesystem as it is.
+fn of_image(program: &vulcan_guest_protocol::Command, invoke: &Invoke) -> Result<Command, Refusal> {
+    let mut argv = program.argv.clone();
+    argv.extend(invoke.args.iter().cloned());
+    refuse_nul(&argv, &invoke.env)?;
+    let name = argv
+        .first_mut()
+        .ok_or_else(|| refusal::invalid("a command needs a program"))?;
+    *name = look_up(name, invoke.env.get("PATH").map(String::as_str))
+        .ok_or_else(|| refusal::not_found(format!("no program '{name}' was found")))?;
+    Ok(Command {
+        argv,
+        env: invoke.env.clone(),
+        cwd: PathBuf::from(&program.cwd),
+        shim: Shim::None,
+    })
+}
+
 /// What a shim is told of its program, in front of the program's own arguments.
 pub(crate) fn shim_arguments(invoke: &Invoke, places: &Places) -> Result<Vec<String>, Refusal> {
     let mut arguments = vec![text(&places.work.join(&invoke.entrypoint))?];
     match invoke.runtime {
         GuestRuntime::Node => arguments.push("javascript".to_owned()),
         GuestRuntime::Typescript => arguments.push("typescript".to_owned()),
-        GuestRuntime::Python | GuestRuntime::Bash | GuestRuntime::Binary | GuestRuntime::GoBuild => {}
+        GuestRuntime::Python
+        | GuestRuntime::Bash
+        | GuestRuntime::Binary
+        | GuestRuntime::GoBuild
+        | GuestRuntime::Command => {}
     }
     arguments.extend([invoke.workload.clone(), invoke.timeout_ms.to_string()]);
     Ok(arguments)
@@ -112,7 +138,7 @@ impl Engine {
         match runtime {
             GuestRuntime::Python => Some(Self::Python),
             GuestRuntime::Node | GuestRuntime::Typescript => find("node").map(|_| Self::Node),
-            GuestRuntime::Bash | GuestRuntime::Binary | GuestRuntime::GoBuild => None,
+            GuestRuntime::Bash | GuestRuntime::Binary | GuestRuntime::GoBuild | GuestRuntime::Command => None,
         }
     }
 
@@ -200,7 +226,7 @@ fn go(invoke: &Invoke, entrypoint: &Path, places: &Places) -> Result<(Vec<String
         .to_vec();
     let folder = entrypoint.parent().unwrap_or(&places.work).to_owned();
     match invoke.code_form {
-        CodeForm::File | CodeForm::Loaded => argv.push(text(entrypoint)?),
+        CodeForm::File | CodeForm::Loaded | CodeForm::Command => argv.push(text(entrypoint)?),
         CodeForm::Archive => {
             let is_module = folder
                 .ancestors()

@@ -20,6 +20,8 @@ enum Target {
     File(File),
     /// Kept until it is whole.
     Archive(Vec<u8>),
+    /// There is no code.
+    Nothing,
 }
 
 impl Upload {
@@ -31,6 +33,9 @@ impl Upload {
                 return Err(refusal::too_large(message));
             }
         }
+        if invoke.code_form == CodeForm::Command {
+            return Self::of_command(invoke);
+        }
         let names = paths::names(Path::new(&invoke.entrypoint)).map_err(|problem| {
             refusal::invalid(format!("the entrypoint '{}' {problem}", invoke.entrypoint))
         })?;
@@ -38,7 +43,7 @@ impl Upload {
             return Err(refusal::invalid("the entrypoint is empty"));
         };
         let target = match invoke.code_form {
-            CodeForm::Loaded => return Err(refusal::invalid("nothing is loaded")),
+            CodeForm::Loaded | CodeForm::Command => return Err(refusal::invalid("nothing is loaded")),
             CodeForm::Archive => Target::Archive(Vec::new()),
             CodeForm::File => paths::open_root(&places.work)
                 .and_then(|root| paths::make_folders(&root, folders))
@@ -53,6 +58,17 @@ impl Upload {
         })
     }
 
+    fn of_command(invoke: Invoke) -> Result<Self, Refusal> {
+        if invoke.code_bytes > 0 || invoke.command.is_none() {
+            return Err(refusal::invalid("a command has no code, and needs a program"));
+        }
+        Ok(Self {
+            missing: 0,
+            invoke,
+            target: Target::Nothing,
+        })
+    }
+
     /// Takes bytes, and returns those behind the code: they are input.
     pub(crate) fn take<'a>(&mut self, data: &'a [u8]) -> Result<&'a [u8], Refusal> {
         let length = usize::try_from(self.missing)
@@ -61,6 +77,7 @@ impl Upload {
         let (code, input) = data.split_at(length);
         self.missing -= code.len() as u64;
         match &mut self.target {
+            Target::Nothing => {}
             Target::Archive(packed) => packed.extend_from_slice(code),
             Target::File(file) => file
                 .write_all(code)

@@ -95,6 +95,8 @@ pub enum GuestRuntime {
     Binary,
     /// The Go compiler on the file or its folder; leaves the executable at `/work/out/program`.
     GoBuild,
+    /// No shim: [`Invoke::command`] as it is.
+    Command,
 }
 
 /// Starts an interpreter ahead of the code, to be taken by the next `Invoke` of the same runtime. At most one at a time.
@@ -130,6 +132,20 @@ pub enum CodeForm {
     /// There are none: the handler that an earlier call loaded is called again. Only the workload, the input, the limits and
     /// the timeout of the request count.
     Loaded,
+    /// There are none: the program is part of the guest's filesystem, and [`Invoke::command`] says which one.
+    Command,
+}
+
+/// A command of the guest's own filesystem.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program, by absolute path or looked up in the request's `PATH`, and its first arguments.
+    pub argv: Vec<String>,
+    /// Its working directory, absolute; it is made where it is missing.
+    pub cwd: String,
+    /// `user`, `uid`, `user:group` or `uid:gid`, looked up in the guest; user id 0 where it is empty.
+    pub user: String,
 }
 
 /// Runs code in `/work`.
@@ -158,6 +174,9 @@ pub struct Invoke {
     pub timeout_ms: u64,
     /// What becomes of the guest, and of the program's process, afterwards.
     pub mode: InvokeMode,
+    /// What to run; exactly with [`CodeForm::Command`]. Its environment is `env` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Command>,
 }
 
 /// Runs a command.
@@ -170,6 +189,9 @@ pub struct Exec {
     pub env: BTreeMap<String, String>,
     /// Its working directory.
     pub cwd: String,
+    /// Whom it runs as, as in [`Command::user`]; whom code runs as where it is empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user: String,
 }
 
 /// Asks for a file's bytes.

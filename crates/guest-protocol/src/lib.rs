@@ -20,7 +20,7 @@ mod version;
 
 pub use codec::{Decoder, Direction, FromGuest, FromHost, HEADER_BYTES, PAYLOAD_BYTES_MAX, ProtocolError};
 pub use frames::{
-    CodeForm, DATA_BYTES_MAX, Exec, ExitStatus, Exited, GuestError, GuestFrame, GuestRuntime, Hello,
+    CodeForm, Command, DATA_BYTES_MAX, Exec, ExitStatus, Exited, GuestError, GuestFrame, GuestRuntime, Hello,
     HostFrame, Invoke, InvokeMode, Prepare, ProgramMode, ReadFile, Refusal, RefusalCode, SignalRequest,
     Welcome, WriteFile,
 };

@@ -17,6 +17,7 @@ mod compile;
 mod error;
 mod handle;
 mod host;
+mod image;
 mod lifecycle;
 mod lock;
 mod logs;
@@ -35,6 +36,7 @@ mod supervisor;
 
 pub use error::Error;
 pub use handle::Handle;
+pub use image::ImageOptions;
 pub use metrics::Metrics;
 pub use options::{Capacity, CompileLimits, Intervals, Options};
 pub use pool::{BlankName, PoolLimits};

@@ -16,6 +16,7 @@ use crate::{
     admission::{Used, admit},
     bare::Bare,
     compile::Compiler,
+    image::Images,
     logs::Logs,
     outbox::Outbox,
     pool::Pool,
@@ -36,6 +37,7 @@ pub(crate) struct Node {
     pub(crate) compiler: Compiler,
     pub(crate) pool: Arc<Pool>,
     pub(crate) bare: Bare,
+    pub(crate) images: Arc<Images>,
     pub(crate) started_at: Timestamp,
     /// The supervisors: what a drain waits for.
     pub(crate) supervisors: TaskTracker,

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use vulcan_api::{Clock, NodeName, Resources, SystemClock};
 use vulcan_backend::Backend;
 
-use crate::{Metrics, PoolLimits, host};
+use crate::{ImageOptions, Metrics, PoolLimits, host};
 
 /// What a node is given when it starts.
 #[derive(Clone)]
@@ -30,6 +30,8 @@ pub struct Options {
     pub compile: CompileLimits,
     /// What is kept ready.
     pub pools: PoolLimits,
+    /// How images are had and kept.
+    pub images: ImageOptions,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             intervals: Intervals::default(),
             compile: CompileLimits::default(),
             pools: PoolLimits::default(),
+            images: ImageOptions::default(),
         }
     }
 }

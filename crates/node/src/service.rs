@@ -6,13 +6,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 use vulcan_api::{BackendInfo, IsolationClass};
-use vulcan_backend::Backend;
+use vulcan_backend::{Backend, RootForm};
 use vulcan_bus::{Assignment, Command, NodeEnd, WorkloadReport, WorkloadState};
 
 use crate::{
     Error, Handle, Options, Recovery,
     bare::Bare,
     compile::Compiler,
+    image::{self, Images},
     lock::Lock,
     logs::Logs,
     measure::measure,
@@ -58,6 +59,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
     let writer = TaskTracker::new();
     let store = Store::start(database, &writer);
     let outbox = Outbox::new(end.reports, store.clone(), options.intervals, stored);
+    let images = open_images(&options)?;
     let pool = Pool::new(Setup {
         limits: options.pools.clone(),
         backends: backends.clone(),
@@ -71,6 +73,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         started_at: options.clock.now(),
         logs: Logs::new(options.data_dir.join("logs"), Arc::clone(&options.clock)),
         compiler: Compiler::new(&options),
+        images,
         bare: Bare::new(&options.cache_dir, &options.data_dir),
         name: options.name,
         clock: options.clock,
@@ -96,6 +99,31 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         node,
         writer,
         lock,
+    })
+}
+
+/// Opens the image store; steps of builds run in the strongest class that stands on layers.
+fn open_images(options: &Options) -> Result<Arc<Images>, Error> {
+    let mut builders: Vec<Arc<dyn Backend>> = options
+        .backends
+        .iter()
+        .filter(|backend| backend.capabilities().root == RootForm::Layers)
+        .map(Arc::clone)
+        .collect();
+    builders.sort_by_key(|backend| backend.capabilities().isolation.strength());
+    let folder = options.data_dir.join("images");
+    make_directory(&folder)?;
+    Images::open(image::Setup {
+        folder: folder.clone(),
+        options: options.images.clone(),
+        node: options.name.clone(),
+        clock: Arc::clone(&options.clock),
+        builders,
+    })
+    .map_err(|source| Error::Directory {
+        action: "read",
+        path: folder,
+        source,
     })
 }
 
@@ -172,6 +200,11 @@ async fn obey(node: Arc<Node>, mut commands: mpsc::Receiver<Command>) {
             Command::Forget { workloads } => {
                 let logs = Arc::clone(&node.logs);
                 node.background.spawn_blocking(move || logs.forget(&workloads));
+            }
+            Command::Image(what) => {
+                let obeying = Arc::clone(&node.images).obey(what);
+                node.background
+                    .spawn(node.closing.clone().run_until_cancelled_owned(obeying));
             }
             Command::Measure(what) => {
                 let measuring = measure(Arc::clone(&node), what);

@@ -189,7 +189,12 @@ pub(crate) fn exit_of(workload: &Workload) -> Exit {
 
 fn failed_exit(workload: &Workload) -> Exit {
     match workload.error.as_ref().map(|error| error.code) {
-        Some(ErrorCode::StartFailed | ErrorCode::InstanceLost | ErrorCode::NodeRestarted) => Exit::LOST,
+        Some(
+            ErrorCode::StartFailed
+            | ErrorCode::ImageUnavailable
+            | ErrorCode::InstanceLost
+            | ErrorCode::NodeRestarted,
+        ) => Exit::LOST,
         Some(ErrorCode::OutOfMemory) => Exit::KILLED,
         Some(
             ErrorCode::Exception
@@ -215,6 +220,7 @@ fn hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::OutputTooLarge => {
             Some("return less, or print it: what is printed is not limited that way")
         }
+        ErrorCode::ImageUnavailable => Some("`vulcan image ls` shows what is here"),
         ErrorCode::StartFailed => Some("`vulcan doctor` shows what is missing on this machine"),
         ErrorCode::NodeRestarted => Some("run it again; with --idempotent the platform does so by itself"),
         ErrorCode::Exception

@@ -17,7 +17,7 @@ pub(crate) fn guess(runtime: Runtime, source: &str) -> Mode {
     let is_handler = match runtime {
         Runtime::Python => source.lines().any(is_python_handler),
         Runtime::Node | Runtime::Typescript => source.lines().any(is_node_handler),
-        Runtime::Bash | Runtime::Go | Runtime::Binary | Runtime::Wasm => false,
+        Runtime::Bash | Runtime::Go | Runtime::Binary | Runtime::Wasm | Runtime::Image => false,
     };
     if is_handler { Mode::Handler } else { Mode::Script }
 }

@@ -53,6 +53,8 @@ struct Source {
 pub(crate) fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
     let source = source(args)?;
     let spec = WorkloadSpec {
+        command: Vec::new(),
+        image: None,
         reuse: args.reuse,
         runtime: source.runtime,
         isolation: args.isolation,

@@ -86,6 +86,8 @@ impl Ended {
 
 pub(crate) fn request(resources: Resources, prepare: Option<Runtime>) -> StartRequest {
     StartRequest {
+        root: None,
+        upper: vulcan_backend::Upper::Memory,
         prepare,
         instance: InstanceId::generate(SystemClock.now(), 1),
         resources,
@@ -96,6 +98,7 @@ pub(crate) fn request(resources: Resources, prepare: Option<Runtime>) -> StartRe
 /// Makes a program of one file.
 pub(crate) fn program(name: &str, code: &str) -> Program {
     Program {
+        image: None,
         runtime: if name.ends_with(".ts") {
             Runtime::Typescript
         } else {

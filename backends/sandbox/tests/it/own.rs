@@ -8,7 +8,7 @@ use vulcan_api::{
     Clock as _, Code, ErrorCode, InstanceId, Network, Program, Readiness, Resources, Runtime, SystemClock,
     WorkloadId,
 };
-use vulcan_backend::{Backend, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest};
+use vulcan_backend::{Backend, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest, Upper};
 use vulcan_backend_sandbox::{Options, Sandbox};
 
 use crate::harness::{SandboxHarness, folders_starting_with};
@@ -17,6 +17,8 @@ async fn start(sandbox: &Sandbox) -> Arc<dyn Instance> {
     let instance = InstanceId::generate(SystemClock.now(), 1);
     let request = StartRequest {
         prepare: None,
+        root: None,
+        upper: Upper::Memory,
         instance,
         resources: Resources::default(),
         network: Network::None,
@@ -28,6 +30,7 @@ fn invocation(runtime: Runtime, name: &str, code: &[u8]) -> Invocation {
     Invocation {
         workload: WorkloadId::generate(SystemClock.now(), 1),
         program: Program {
+            image: None,
             runtime,
             code: Code::File {
                 name: name.to_owned(),
@@ -151,6 +154,8 @@ async fn go_compiles_in_one_sandbox_and_runs_in_another() {
     let compiler = sandbox
         .start(StartRequest {
             prepare: None,
+            root: None,
+            upper: Upper::Memory,
             instance,
             resources,
             network: Network::None,

@@ -204,7 +204,7 @@ impl Loader {
 
     fn unpacked(&self, code: &Code) -> Result<Option<Package>, WorkloadError> {
         match code {
-            Code::File { .. } => Ok(None),
+            Code::File { .. } | Code::Image(_) => Ok(None),
             Code::Archive { bytes, .. } => Package::unpack(bytes, self.options.package_bytes_max)
                 .map(Some)
                 .map_err(|error| failed(error.to_string())),

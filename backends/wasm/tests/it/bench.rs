@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use vulcan_api::{Clock, InstanceId, Network, Program, Resources, SystemClock, WorkloadId};
-use vulcan_backend::{Backend, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest};
+use vulcan_backend::{Backend, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest, Upper};
 use vulcan_backend_wasm::{Options, Wasm};
 
 use crate::harness::{command, handler, program};
@@ -144,6 +144,8 @@ fn request() -> StartRequest {
         resources: Resources::default(),
         network: Network::None,
         prepare: None,
+        root: None,
+        upper: Upper::Memory,
     }
 }
 

@@ -53,6 +53,7 @@ impl WasmHarness {
 /// Makes the program of a module.
 pub(crate) fn program(name: &str, module: impl Into<Bytes>, env: &[(&str, String)]) -> Program {
     Program {
+        image: None,
         runtime: Runtime::Wasm,
         code: Code::File {
             name: name.to_owned(),

@@ -171,6 +171,8 @@ pub(crate) fn request(resources: Resources) -> StartRequest {
         resources,
         network: Network::None,
         prepare: None,
+        root: None,
+        upper: vulcan_backend::Upper::Memory,
     }
 }
 

@@ -33,6 +33,7 @@ def handler(text):
 pub fn program(act: &Act) -> Program {
     let (source, args) = translate(act);
     Program {
+        image: None,
         runtime: Runtime::Python,
         code: Code::File {
             name: "main.py".to_owned(),
@@ -51,6 +52,7 @@ pub fn program(act: &Act) -> Program {
 pub fn command(interpreter: &str, act: &Act) -> Option<ExecRequest> {
     let (source, args) = translate(act);
     (source == ACTS).then(|| ExecRequest {
+        user: String::new(),
         argv: [interpreter.to_owned(), "-c".to_owned(), source]
             .into_iter()
             .chain(args)

@@ -196,6 +196,8 @@ impl Stage {
     pub async fn start_blank(&self, runtime: Runtime) -> Arc<dyn Instance> {
         self.start_request(StartRequest {
             prepare: Some(runtime),
+            root: None,
+            upper: crate::Upper::Memory,
             ..request(Resources::default())
         })
         .await
@@ -387,6 +389,8 @@ async fn invoke(
 pub(super) fn request(resources: Resources) -> StartRequest {
     StartRequest {
         prepare: None,
+        root: None,
+        upper: crate::Upper::Memory,
         instance: InstanceId::generate(SystemClock.now(), random()),
         resources,
         network: Network::None,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use vulcan_api::{Code, Runtime};
 use vulcan_guest_protocol::{
-    CodeForm, DATA_BYTES_MAX, Direction, Exec, GuestRuntime, HEADER_BYTES, HostFrame, Invoke, Prepare,
-    ProtocolError, ReadFile, WriteFile,
+    CodeForm, Command, DATA_BYTES_MAX, Direction, Exec, GuestRuntime, HEADER_BYTES, HostFrame, Invoke,
+    Prepare, ProtocolError, ReadFile, WriteFile,
 };
 
 use crate::{ExecRequest, Invocation};
@@ -30,6 +30,15 @@ pub(super) fn invoke(channel: u32, invocation: &Invocation) -> Result<Message, P
         code_form: match program.code {
             Code::File { .. } => CodeForm::File,
             Code::Archive { .. } => CodeForm::Archive,
+            Code::Image(_) => CodeForm::Command,
+        },
+        command: match &program.code {
+            Code::Image(program) => Some(Command {
+                argv: program.argv.clone(),
+                cwd: program.working_dir.clone(),
+                user: program.user.clone(),
+            }),
+            Code::File { .. } | Code::Archive { .. } => None,
         },
         entrypoint: program.code.entrypoint().to_owned(),
         code_bytes: code.len() as u64,
@@ -65,6 +74,7 @@ fn request_of_call(invocation: &Invocation) -> Invoke {
         output_bytes_max: invocation.output_bytes_max as u64,
         timeout_ms: u64::try_from(invocation.timeout.as_millis()).unwrap_or(u64::MAX),
         mode: invocation.mode,
+        command: None,
     }
 }
 
@@ -79,6 +89,7 @@ pub(super) fn exec(channel: u32, request: ExecRequest) -> Result<Message, Protoc
         argv: request.argv,
         env: request.env,
         cwd: request.cwd,
+        user: request.user,
     }))?;
     parts.data(&request.stdin)?;
     parts.frame(&HostFrame::DataEnd)?;
@@ -117,6 +128,7 @@ const fn guest_runtime(runtime: Runtime) -> GuestRuntime {
         Runtime::Bash => GuestRuntime::Bash,
         Runtime::Go => GuestRuntime::GoBuild,
         Runtime::Binary | Runtime::Wasm => GuestRuntime::Binary,
+        Runtime::Image => GuestRuntime::Command,
     }
 }
 

@@ -89,6 +89,7 @@ impl Simulator {
         Self {
             capabilities: Capabilities {
                 readying: READYING.to_vec(),
+                root: crate::RootForm::Own,
                 outlives_server: false,
                 isolation,
                 abilities: vec![Ability::Exec, Ability::Files],

@@ -122,6 +122,7 @@ impl Harness for SimulatorHarness {
 
     fn program(&self, act: &Act) -> Option<Program> {
         Some(Program {
+            image: None,
             runtime: Runtime::Python,
             code: Code::File {
                 name: "main.sim".to_owned(),
@@ -135,6 +136,7 @@ impl Harness for SimulatorHarness {
 
     fn command(&self, act: &Act) -> Option<ExecRequest> {
         Some(ExecRequest {
+            user: String::new(),
             argv: vec!["sim".to_owned(), translate(act)?],
             env: BTreeMap::new(),
             cwd: "/work".to_owned(),

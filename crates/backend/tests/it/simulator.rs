@@ -15,6 +15,8 @@ use vulcan_backend::{
 
 async fn start(simulator: &Simulator, prepare: Option<Runtime>) -> Result<Arc<dyn Instance>, BackendError> {
     let request = StartRequest {
+        root: None,
+        upper: vulcan_backend::Upper::Memory,
         instance: InstanceId::generate(Timestamp::from_millis(0), 7),
         resources: Resources::default(),
         network: Network::None,
@@ -31,6 +33,7 @@ fn invocation(code: &str, mode: InvokeMode) -> Invocation {
     Invocation {
         workload: WorkloadId::generate(Timestamp::from_millis(0), 1),
         program: Program {
+            image: None,
             runtime: Runtime::Python,
             code: Code::File {
                 name: "main.py".to_owned(),

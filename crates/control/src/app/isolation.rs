@@ -203,6 +203,7 @@ const fn preferred(runtime: Runtime) -> IsolationClass {
     match runtime {
         Runtime::Node | Runtime::Typescript => IsolationClass::Isolate,
         Runtime::Wasm => IsolationClass::Wasm,
+        Runtime::Image => IsolationClass::Gvisor,
         Runtime::Python | Runtime::Bash | Runtime::Go | Runtime::Binary => IsolationClass::Microvm,
     }
 }
@@ -212,10 +213,10 @@ const fn can_run(class: IsolationClass, runtime: Runtime) -> bool {
     match class {
         IsolationClass::Isolate => matches!(runtime, Runtime::Node | Runtime::Typescript),
         IsolationClass::Wasm => matches!(runtime, Runtime::Wasm),
-        IsolationClass::Sandbox
-        | IsolationClass::Container
-        | IsolationClass::Gvisor
-        | IsolationClass::Microvm => !matches!(runtime, Runtime::Wasm),
+        IsolationClass::Sandbox => !matches!(runtime, Runtime::Wasm | Runtime::Image),
+        IsolationClass::Container | IsolationClass::Gvisor | IsolationClass::Microvm => {
+            !matches!(runtime, Runtime::Wasm)
+        }
     }
 }
 
@@ -228,6 +229,7 @@ const fn source(runtime: Runtime) -> &'static str {
         Runtime::Go => "Go source",
         Runtime::Binary => "an executable",
         Runtime::Wasm => "a WebAssembly module",
+        Runtime::Image => "an image",
     }
 }
 

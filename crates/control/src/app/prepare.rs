@@ -49,6 +49,7 @@ pub(super) fn prepare(body: &[u8], rules: &Rules, backends: &[&BackendInfo]) -> 
     let code = code(&mut spec, &resources, rules)?;
     let program = Program {
         runtime: spec.runtime,
+        image: spec.image.clone(),
         code,
         args: std::mem::take(&mut spec.args),
         env: std::mem::take(&mut spec.env),

@@ -244,6 +244,7 @@ fn record(prepared: Prepared, id: WorkloadId, now: Timestamp) -> (vulcan_api::Pr
         isolation_used: Some(class),
         isolation_reason: Some(reason),
         runtime: spec.runtime,
+        image: spec.image.clone(),
         node: None,
         input_digest,
         output: None,

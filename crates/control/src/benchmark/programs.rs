@@ -100,6 +100,8 @@ impl Row {
             .find(|isolation| isolation.class() == Some(self.isolation));
         WorkloadSpec {
             runtime: self.runtime,
+            image: None,
+            command: Vec::new(),
             isolation: isolation.unwrap_or_default(),
             code: Some(code.to_owned()),
             code_archive: None,

@@ -181,7 +181,7 @@ async fn environment(
 fn versions(backends: &[&BackendInfo]) -> BTreeMap<String, String> {
     let is_told = |runtime: Runtime| match runtime {
         Runtime::Python | Runtime::Node | Runtime::Typescript | Runtime::Wasm => true,
-        Runtime::Bash | Runtime::Go | Runtime::Binary => false,
+        Runtime::Bash | Runtime::Go | Runtime::Binary | Runtime::Image => false,
     };
     let mut versions = BTreeMap::new();
     for backend in backends {

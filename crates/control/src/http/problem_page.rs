@@ -28,6 +28,14 @@ pages! {
     NotFound = "not-found";
     WorkloadNotFound = "workload-not-found";
     BenchmarkNotFound = "benchmark-not-found";
+    ImageNotFound = "image-not-found";
+    ImageInUse = "image-in-use";
+    ImageInvalid = "image-invalid";
+    ImagePlatform = "image-platform";
+    ImageBuildFailed = "image-build-failed";
+    ImageUnauthorized = "image-unauthorized";
+    ImageUnreachable = "image-unreachable";
+    ImageStorageFull = "image-storage-full";
     MethodNotAllowed = "method-not-allowed";
     NotAcceptable = "not-acceptable";
     RequestTimeout = "request-timeout";

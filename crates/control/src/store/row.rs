@@ -5,7 +5,9 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
-use vulcan_api::{Code, IsolationClass, Network, NodeName, Program, Runtime, StartKind, Timestamp, Workload};
+use vulcan_api::{
+    Code, ImageProgram, IsolationClass, Network, NodeName, Program, Runtime, StartKind, Timestamp, Workload,
+};
 
 use super::Error;
 
@@ -39,6 +41,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<Workload, Error> {
         isolation_used: columns.class()?,
         isolation_reason: row.try_get(5)?,
         runtime: columns.parsed(6, "runtime")?,
+        image: None,
         node: columns.parsed_option::<NodeName>(7, "node")?,
         input_digest: row.try_get(8)?,
         output: columns.json_option(9, "output")?,
@@ -81,10 +84,12 @@ pub(super) fn program(row: &SqliteRow, id: &str) -> Result<Option<Program>, Erro
             bytes,
         },
         "archive" => Code::Archive { bytes, entrypoint },
+        "image" => Code::Image(ImageProgram::default()),
         _ => return Err(bad("form")),
     };
     Ok(Some(Program {
         runtime: Runtime::from_str(&runtime).map_err(|_| bad("runtime"))?,
+        image: None,
         code,
         input: Bytes::from(row.try_get::<Vec<u8>, _>("input")?),
         args: serde_json::from_str(&row.try_get::<String, _>("args")?).map_err(|_| bad("args"))?,

@@ -62,6 +62,7 @@ fn insertion(record: &Workload, program: Option<Program>) -> Write {
 
 fn pending(number: u128) -> Workload {
     Workload {
+        image: None,
         id: WorkloadId::generate(Timestamp::from_millis(1_763_000_000_000), number),
         project: "default".to_owned(),
         status: Status::Pending,
@@ -120,6 +121,7 @@ fn failed(number: u128) -> Workload {
 
 fn program() -> Program {
     Program {
+        image: None,
         runtime: Runtime::Node,
         code: Code::Archive {
             bytes: Bytes::from_static(b"\x1f\x8b\x00"),

@@ -212,6 +212,7 @@ async fn insert_program(
     let form = match &program.code {
         Code::File { .. } => "file",
         Code::Archive { .. } => "archive",
+        Code::Image(_) => "image",
     };
     sqlx::query(
         "INSERT INTO workload_programs (workload_id, runtime, form, entrypoint, code, input, args, env)

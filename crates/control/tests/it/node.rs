@@ -156,6 +156,8 @@ impl FakeNode {
             }
             Command::Forget { workloads } => self.lock(|memory| memory.forgotten.extend(workloads)),
             Command::Measure(what) => measure(what),
+            // This node has none: whoever asks hears that it is gone.
+            Command::Image(what) => drop(what),
         }
     }
 

@@ -307,6 +307,7 @@ impl Run {
         let input = b"null".to_vec();
         Self {
             invoke: Invoke {
+                command: None,
                 workload: "wl_test".into(),
                 runtime,
                 code_form: CodeForm::File,

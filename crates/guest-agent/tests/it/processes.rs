@@ -19,6 +19,7 @@ fn bash(code: &str) -> Run {
 
 fn exec(code: &str) -> HostFrame {
     HostFrame::Exec(Exec {
+        user: String::new(),
         argv: ["bash", "-c", code].map(str::to_owned).to_vec(),
         env: BTreeMap::new(),
         cwd: "/".into(),
@@ -269,6 +270,7 @@ fn several_programs_run_at_once_and_keep_their_streams_apart() {
 fn a_command_finds_its_program_and_its_folder_or_is_refused() {
     let request = |program: &str, cwd: &str| {
         HostFrame::Exec(Exec {
+            user: String::new(),
             argv: vec![program.into()],
             env: BTreeMap::new(),
             cwd: cwd.into(),
@@ -289,6 +291,7 @@ fn a_command_finds_its_program_and_its_folder_or_is_refused() {
     guest.send(
         1,
         &HostFrame::Exec(Exec {
+            user: String::new(),
             argv: Vec::new(),
             env: BTreeMap::new(),
             cwd: "/".into(),

@@ -22,6 +22,7 @@ fn host_frames_are_as_frozen() {
             generation_max: 2,
         }),
         HostFrame::Invoke(Invoke {
+            command: None,
             workload: "wl_1".into(),
             runtime: GuestRuntime::Python,
             code_form: CodeForm::File,
@@ -35,6 +36,7 @@ fn host_frames_are_as_frozen() {
             mode: InvokeMode::Once,
         }),
         HostFrame::Exec(Exec {
+            user: String::new(),
             argv: vec!["ls".into()],
             env: BTreeMap::new(),
             cwd: "/".into(),

@@ -25,6 +25,7 @@ impl Key {
         let form = match code {
             Code::File { .. } => "file",
             Code::Archive { .. } => "archive",
+            Code::Image(_) => "image",
         };
         let mut hash = Sha256::new();
         for part in [

@@ -8,7 +8,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 use vulcan_api::{ErrorCode, InstanceId, LogStream, Network, Program, Resources, Runtime, WorkloadError};
-use vulcan_backend::{BackendError, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest};
+use vulcan_backend::{
+    BackendError, Instance, Invocation, InvokeMode, LogChunk, Outcome, StartRequest, Upper,
+};
 
 use super::compiler::{CompileError, CompileRequest, Compiled};
 use crate::{CompileLimits, host, node::Node, outcome::chain, store::InstanceRow};
@@ -47,6 +49,8 @@ pub(super) async fn compile(
     });
     let start = StartRequest {
         prepare: None,
+        root: None,
+        upper: Upper::Memory,
         instance: id,
         resources,
         network: Network::None,
@@ -94,6 +98,7 @@ async fn build(
     let invocation = Invocation {
         workload: request.workload,
         program: Program {
+            image: None,
             runtime: Runtime::Go,
             code: request.code,
             input: Bytes::from_static(b"null"),

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use vulcan_api::{InstanceId, StartKind, Usage};
-use vulcan_backend::{Instance, StartRequest};
+use vulcan_backend::{Instance, StartRequest, Upper};
 
 use super::{
     keeper::Pool,
@@ -205,6 +205,8 @@ impl Refill {
             resources: self.kind.size.resources(),
             network: self.kind.network,
             prepare: Some(self.kind.runtime),
+            root: None,
+            upper: Upper::Memory,
         };
         // A start that is dropped leaves nothing.
         let started = tokio::select! {

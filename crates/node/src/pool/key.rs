@@ -115,7 +115,16 @@ fn key(circumstances: Circumstances<'_>, program: &Program, code: &[u8; 32]) -> 
     field(match program.code {
         Code::File { .. } => b"file",
         Code::Archive { .. } => b"archive",
+        Code::Image(_) => b"image",
     });
+    field(
+        program
+            .image
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     field(program.code.entrypoint().as_bytes());
     field(code);
     field(&(program.args.len() as u64).to_le_bytes());
@@ -148,6 +157,7 @@ mod tests {
 
     fn program(text: &str) -> Program {
         Program {
+            image: None,
             runtime: Runtime::Node,
             code: Code::File {
                 name: "main.js".to_owned(),

@@ -54,6 +54,7 @@ mod tests {
                 warm,
                 forked,
             }],
+            root: vulcan_backend::RootForm::Own,
             outlives_server: false,
         }
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 use vulcan_api::{InstanceId, Runtime, StartKind};
-use vulcan_backend::{Backend, BackendError, Disposition, Instance, InvokeMode, StartRequest};
+use vulcan_backend::{Backend, BackendError, Disposition, Instance, InvokeMode, StartRequest, Upper};
 
 use super::{
     run::{Attended, Supervisor},
@@ -157,6 +157,8 @@ impl Supervisor {
             resources: self.resources,
             network: self.network,
             prepare: None,
+            root: None,
+            upper: Upper::Memory,
         };
         let start = start_patiently(Arc::clone(backend), Arc::clone(&self.node.pool), request);
         match self.attend(start, None).await {

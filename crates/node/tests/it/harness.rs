@@ -234,6 +234,7 @@ pub(crate) fn program(text: &str) -> Assignment {
         generation: 1,
         isolation: IsolationClass::Sandbox,
         program: Program {
+            image: None,
             runtime: Runtime::Bash,
             code: Code::File {
                 name: "main.sim".to_owned(),

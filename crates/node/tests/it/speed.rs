@@ -139,6 +139,7 @@ async fn what_a_warm_call_costs_in_the_node() {
             isolation: IsolationClass::Sandbox,
             abilities: Vec::new(),
             readying,
+            root: vulcan_backend::RootForm::Own,
             outlives_server: false,
         }))];
     })

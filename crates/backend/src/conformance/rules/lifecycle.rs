@@ -205,6 +205,8 @@ pub async fn dropping_an_invocation_leaves_the_program_running(stage: &Stage) ->
 pub async fn a_failed_start_leaves_nothing(stage: &Stage) -> Verdict {
     let egress = StartRequest {
         prepare: None,
+        root: None,
+        upper: crate::Upper::Memory,
         network: Network::Egress,
         ..request(Resources::default())
     };

@@ -49,6 +49,7 @@ impl Guest {
 
 fn command(argv: &[&str], stdin: &'static [u8]) -> ExecRequest {
     ExecRequest {
+        user: String::new(),
         argv: argv.iter().map(|arg| (*arg).to_owned()).collect(),
         env: BTreeMap::new(),
         cwd: "/".into(),

@@ -651,6 +651,7 @@ async fn a_request_that_does_not_fit_its_frame_is_refused_and_harms_nothing() {
 
     let call = Arc::clone(&client);
     let request = ExecRequest {
+        user: String::new(),
         argv: vec!["true".into()],
         env: std::collections::BTreeMap::new(),
         cwd: "/".into(),

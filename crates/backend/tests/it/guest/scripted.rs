@@ -90,6 +90,7 @@ pub(crate) fn invocation(runtime: Runtime, code: &str, input: &str) -> Invocatio
     Invocation {
         workload: WorkloadId::generate(Timestamp::from_millis(0), 1),
         program: Program {
+            image: None,
             runtime,
             code: Code::File {
                 name: runtime.default_entrypoint().unwrap_or("program").into(),

@@ -116,6 +116,8 @@ impl Bench {
             resources: Resources::default(),
             network: Network::None,
             prepare: None,
+            root: None,
+            upper: vulcan_backend::Upper::Memory,
         };
         let instance = self.simulator.start(request).await.unwrap();
         let usage = Some(Usage {
