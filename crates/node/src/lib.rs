@@ -29,6 +29,7 @@ mod outbox;
 mod outcome;
 mod pool;
 mod recovery;
+mod roots;
 mod service;
 mod status;
 mod store;

@@ -91,7 +91,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         work: std::sync::Mutex::default(),
     });
     let seen = status::look(&node).await;
-    node.pool.offered(&seen);
+    node.pool.offered(&seen, &node.default_roots().await);
     run(&node, end.commands, seen);
     Ok(Handle {
         recovery,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep_until, timeout};
 use vulcan_api::{BackendInfo, NodeCapacity, NodeInfo, Readiness};
-use vulcan_backend::{Backend, Probe};
+use vulcan_backend::{Backend, Probe, RootForm};
 use vulcan_bus::NodeStatus;
 
 use crate::{host, node::Node};
@@ -39,7 +39,7 @@ pub(crate) async fn report(node: Arc<Node>, mut backends: Vec<BackendInfo>) {
                     looked_at = Instant::now();
                     let seen = look(&node).await;
                     if seen != backends {
-                        node.pool.offered(&seen);
+                        node.pool.offered(&seen, &node.default_roots().await);
                         backends = seen;
                         break;
                     }
@@ -75,7 +75,10 @@ async fn info(node: &Node, backend: &dyn Backend) -> BackendInfo {
         isolation: capabilities.isolation,
         node: node.name.clone(),
         readiness: probe.readiness,
-        runtimes: probe.runtimes,
+        runtimes: match capabilities.root {
+            RootForm::Own => probe.runtimes,
+            RootForm::Layers => node.runtimes_on_images(probe.runtimes),
+        },
         abilities: capabilities
             .abilities
             .iter()

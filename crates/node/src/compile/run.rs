@@ -13,7 +13,7 @@ use vulcan_backend::{
 };
 
 use super::compiler::{CompileError, CompileRequest, Compiled};
-use crate::{CompileLimits, host, node::Node, outcome::chain, store::InstanceRow};
+use crate::{CompileLimits, host, node::Node, outcome::chain, roots::root_of, store::InstanceRow};
 
 /// Where the executable is, by the contract of [`Invocation::program`].
 const EXECUTABLE: &str = "/work/out/program";
@@ -40,6 +40,14 @@ pub(super) async fn compile(
         ))));
     };
     let _share = node.share_beyond_capacity(resources.mem_mb);
+    let standing = tokio::select! {
+        standing = node.stand(backend.as_ref(), Runtime::Go, None) => standing,
+        () = &mut abandoned => return None,
+    };
+    let root = match standing {
+        Ok(standing) => root_of(standing.as_ref()),
+        Err(error) => return Some(Err(unavailable(error.message))),
+    };
     let id = InstanceId::generate(node.clock.now(), host::random());
     node.store.instance_put(InstanceRow {
         id,
@@ -49,7 +57,7 @@ pub(super) async fn compile(
     });
     let start = StartRequest {
         prepare: None,
-        root: None,
+        root,
         upper: Upper::Memory,
         instance: id,
         resources,

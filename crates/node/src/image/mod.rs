@@ -121,6 +121,11 @@ impl Images {
         )))
     }
 
+    /// Returns what programs of a runtime stand on where they name no image.
+    pub(crate) fn default_of(&self, runtime: Runtime) -> Option<&ImageName> {
+        self.setup.options.defaults.get(runtime.as_str())
+    }
+
     /// Returns an image that is here, without asking anybody, and notes no use.
     pub(crate) fn find(&self, name: &ImageName) -> Option<Image> {
         let _ = (name, &self.setup);

@@ -8,11 +8,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 use vulcan_api::{InstanceId, StartKind, Usage};
-use vulcan_backend::{Instance, StartRequest, Upper};
+use vulcan_backend::{Instance, Root, StartRequest, Upper};
 
 use super::{
     keeper::Pool,
-    kind::BlankKind,
+    kind::{BlankKind, RootId},
     plan::Reason,
     state::{Blank, State},
 };
@@ -60,9 +60,9 @@ impl BlankKind {
 
 impl Pool {
     /// Takes a blank instance, for ever. Counts the request, so that the pool learns from it.
-    pub(crate) fn take(self: &Arc<Self>, kind: BlankKind) -> Taken {
+    pub(crate) fn take(self: &Arc<Self>, kind: BlankKind, root: Option<&Arc<Root>>) -> Taken {
         let mut state = self.locked();
-        if state.closed || !learn(&mut state, kind) {
+        if state.closed || !learn(&mut state, kind, root) {
             return Taken::None;
         }
         let now = Instant::now();
@@ -144,6 +144,46 @@ impl Pool {
         true
     }
 
+    /// Stops every idle instance that stands on a root and starts no more, so that its image can be removed.
+    pub(crate) async fn leave_root(self: &Arc<Self>, root: RootId) {
+        let mut left = Vec::new();
+        {
+            let mut state = self.locked();
+            let kinds: Vec<BlankKind> = state
+                .kinds
+                .keys()
+                .filter(|kind| kind.root == Some(root))
+                .copied()
+                .collect();
+            for kind in kinds {
+                let Some(known) = state.kinds.remove(&kind) else {
+                    continue;
+                };
+                for blank in known.idle {
+                    blank.watch.abort();
+                    state.sub_idle(blank.bytes);
+                    left.push((kind.counted(), blank.ready.instance));
+                }
+            }
+            let loaded: Vec<_> = state
+                .keys
+                .iter()
+                .filter(|(_, known)| known.root == Some(root))
+                .flat_map(|(key, known)| known.entries.iter().map(move |entry| (*key, known.kind, entry)))
+                .filter(|(_, _, entry)| entry.calls == 0)
+                .map(|(key, kind, entry)| (key, kind, entry.serial))
+                .collect();
+            for (key, kind, serial) in loaded {
+                left.extend(state.take_entry(&key, serial).map(|entry| (kind, entry.instance)));
+            }
+        }
+        let stops = left.into_iter().map(|(_, instance)| async move {
+            // Whoever removes the image hears what still uses it.
+            let _ = timeout(self.setup.stop, instance.stop(std::time::Duration::ZERO)).await;
+        });
+        futures::future::join_all(stops).await;
+    }
+
     /// Starts one more of a kind in the background. The caller has counted it as refilling.
     pub(super) fn refill(self: &Arc<Self>, kind: BlankKind) {
         let refill = Refill {
@@ -155,7 +195,7 @@ impl Pool {
 }
 
 /// Makes room for a kind and knows it from now on; says whether it could.
-pub(super) fn learn(state: &mut State, kind: BlankKind) -> bool {
+pub(super) fn learn(state: &mut State, kind: BlankKind, root: Option<&Arc<Root>>) -> bool {
     if state.kinds.len() >= KINDS_MAX && !state.kinds.contains_key(&kind) {
         let is_free = |known: &super::state::KindState| {
             known.minimum == 0 && known.refilling == 0 && known.idle.is_empty()
@@ -169,7 +209,10 @@ pub(super) fn learn(state: &mut State, kind: BlankKind) -> bool {
         };
         state.kinds.remove(&oldest);
     }
-    state.kinds.entry(kind).or_default();
+    let known = state.kinds.entry(kind).or_default();
+    if known.root.is_none() {
+        known.root = root.map(Arc::clone);
+    }
     true
 }
 
@@ -199,13 +242,18 @@ impl Refill {
         let Some(backend) = setup.backends.get(&self.kind.isolation) else {
             return;
         };
+        let root = match self.pool.locked().kinds.get(&self.kind) {
+            Some(known) => known.root.clone(),
+            // Forgotten in the meantime.
+            None => return,
+        };
         let id = InstanceId::generate(setup.clock.now(), host::random());
         let request = StartRequest {
             instance: id,
             resources: self.kind.size.resources(),
             network: self.kind.network,
             prepare: Some(self.kind.runtime),
-            root: None,
+            root,
             upper: Upper::Memory,
         };
         // A start that is dropped leaves nothing.

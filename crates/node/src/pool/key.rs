@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use vulcan_api::{Code, IsolationClass, Network, Program};
 use vulcan_backend::InvokeMode;
 
-use super::kind::Size;
+use super::kind::{RootId, Size};
 
 /// Code up to this size is hashed where it is: 64 KiB take 40 to 160 µs, a typical handler one or two.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -33,6 +33,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) size: Size,
     pub(crate) network: Network,
     pub(crate) mode: InvokeMode,
+    /// What it stands on, for classes that stand on an image.
+    pub(crate) root: Option<RootId>,
 }
 
 /// Digests of code that was seen lately.
@@ -117,14 +119,7 @@ fn key(circumstances: Circumstances<'_>, program: &Program, code: &[u8; 32]) -> 
         Code::Archive { .. } => b"archive",
         Code::Image(_) => b"image",
     });
-    field(
-        program
-            .image
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default()
-            .as_bytes(),
-    );
+    field(circumstances.root.as_ref().map_or(&[], |root| root.bytes()));
     field(program.code.entrypoint().as_bytes());
     field(code);
     field(&(program.args.len() as u64).to_le_bytes());
@@ -176,6 +171,7 @@ mod tests {
             size: Size::of(&Resources::default()),
             network: Network::None,
             mode: InvokeMode::Warm,
+            root: None,
         }
     }
 
@@ -219,10 +215,18 @@ mod tests {
                 size: Size::of(&smaller),
                 ..one
             },
+            Circumstances {
+                root: Some(RootId::of_digest("sha256:1")),
+                ..one
+            },
+            Circumstances {
+                root: Some(RootId::of_digest("sha256:2")),
+                ..one
+            },
         ] {
             keys.insert(digests.key(other, &base).await);
         }
-        assert_eq!(keys.len(), variants.len() + 5);
+        assert_eq!(keys.len(), variants.len() + 7);
 
         let mut asked_again = base;
         asked_again.input = Bytes::from_static(b"1");

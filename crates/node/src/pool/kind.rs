@@ -1,6 +1,8 @@
 //! What makes two blank instances interchangeable.
 
+use sha2::{Digest as _, Sha256};
 use vulcan_api::{IsolationClass, Network, Resources, Runtime};
+use vulcan_backend::Root;
 
 /// The limits of an instance, to compare; the wall-clock limit belongs to the workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +55,29 @@ pub(crate) struct BlankKind {
     pub(crate) runtime: Runtime,
     pub(crate) size: Size,
     pub(crate) network: Network,
+    /// What they stand on, for classes that stand on an image.
+    pub(crate) root: Option<RootId>,
+}
+
+/// Tells roots apart: equal ones have equal content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RootId([u8; 32]);
+
+impl RootId {
+    /// Returns the identity of a root.
+    pub(crate) fn of(root: &Root) -> Self {
+        Self::of_digest(&root.digest)
+    }
+
+    /// Returns the identity of the root of an image.
+    pub(crate) fn of_digest(digest: &str) -> Self {
+        Self(Sha256::digest(digest).into())
+    }
+
+    /// Returns the identity in a form to hash.
+    pub(super) const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
 }
 
 #[cfg(test)]

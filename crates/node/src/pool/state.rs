@@ -6,14 +6,14 @@ use std::{
 };
 
 use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
-use vulcan_backend::Instance;
+use vulcan_backend::{Instance, Root};
 
 use super::{
     backoff::Backoff,
     blank::Ready,
     demand::Demand,
     key::WarmKey,
-    kind::BlankKind,
+    kind::{BlankKind, RootId},
     plan::{Idle, KindView},
     warm::{Lease, Shared},
 };
@@ -35,6 +35,8 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct KindState {
     pub(super) minimum: u32,
+    /// What its instances stand on; kept while the kind is known, so that more can be started.
+    pub(super) root: Option<Arc<Root>>,
     pub(super) demand: Demand,
     /// The newest last.
     pub(super) idle: Vec<Blank>,
@@ -63,6 +65,7 @@ pub(super) struct KeyState {
     pub(super) owner: Box<str>,
     pub(super) kind: Kind,
     pub(super) mem_mb: u32,
+    pub(super) root: Option<RootId>,
     /// The most recently used last.
     pub(super) entries: Vec<Entry>,
     /// How many are being loaded.

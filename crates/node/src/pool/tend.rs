@@ -1,16 +1,20 @@
 //! The one task that has plans made and carries them out.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use tokio::time::{Instant, sleep_until};
-use vulcan_api::{BackendInfo, Network};
+use vulcan_api::{BackendInfo, IsolationClass, Network, Runtime};
+use vulcan_backend::{Root, RootForm};
 
 use super::{
     audit,
     blank::learn,
     keeper::Pool,
     key::WarmKey,
-    kind::{BlankKind, Size},
+    kind::{BlankKind, RootId, Size},
     memory::Memory,
     plan::{Idle, Plan, Reason, View, plan},
     state::State,
@@ -22,6 +26,9 @@ use crate::metrics::Kind;
 const ESTIMATE_BYTES: u64 = 32 << 20;
 /// A look at memory is good for so long.
 const MEMORY_AGE_MAX: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What the programs of each runtime stand on where they name no image.
+pub(crate) type DefaultRoots = BTreeMap<Runtime, Arc<Root>>;
 
 /// Where an instance of a plan is.
 #[derive(Clone, Copy)]
@@ -60,22 +67,24 @@ impl Pool {
     }
 
     /// Takes note of what the backends offer: which kinds are kept always.
-    pub(crate) fn offered(&self, backends: &[BackendInfo]) {
+    ///
+    /// `roots` are the default images of runtimes, as far as they are here.
+    pub(crate) fn offered(&self, backends: &[BackendInfo], roots: &DefaultRoots) {
         if !self.is_enabled() {
             return;
         }
-        let always = self.kept_always(backends);
+        let always = self.kept_always(backends, roots);
         let mut state = self.locked();
         if state.closed {
             return;
         }
         for (kind, known) in &mut state.kinds {
-            if !always.contains(kind) {
+            if !always.contains_key(kind) {
                 known.minimum = 0;
             }
         }
-        for kind in always {
-            if learn(&mut state, kind)
+        for (kind, root) in always {
+            if learn(&mut state, kind, root.as_ref())
                 && let Some(known) = state.kinds.get_mut(&kind)
             {
                 known.minimum = self.setup.limits.blank_per_kind;
@@ -85,9 +94,13 @@ impl Pool {
         self.changed.notify_one();
     }
 
-    fn kept_always(&self, backends: &[BackendInfo]) -> HashSet<BlankKind> {
+    fn kept_always(
+        &self,
+        backends: &[BackendInfo],
+        roots: &DefaultRoots,
+    ) -> HashMap<BlankKind, Option<Arc<Root>>> {
         let limits = &self.setup.limits;
-        let mut always = HashSet::new();
+        let mut always = HashMap::new();
         for info in backends.iter().filter(|info| info.readiness.is_usable()) {
             let Some(backend) = self.setup.backends.get(&info.isolation) else {
                 continue;
@@ -102,14 +115,24 @@ impl Pool {
                     .iter()
                     .any(|other| other.runtime == readying.runtime && other.available);
                 if let Some(runtime) = readying.blank
-                    && (is_named || (limits.blank.is_empty() && is_there))
+                    && (is_named
+                        || (limits.blank.is_empty() && is_there && is_chosen_by_auto(info.isolation)))
                 {
-                    always.insert(BlankKind {
+                    let root = match backend.capabilities().root {
+                        RootForm::Own => None,
+                        RootForm::Layers => match roots.get(&readying.runtime) {
+                            Some(root) => Some(Arc::clone(root)),
+                            None => continue,
+                        },
+                    };
+                    let kind = BlankKind {
                         isolation: info.isolation,
                         runtime,
                         size: Size::of(&limits.resources),
                         network: Network::None,
-                    });
+                        root: root.as_deref().map(RootId::of),
+                    };
+                    always.insert(kind, root);
                 }
             }
         }
@@ -181,6 +204,18 @@ impl Pool {
                 || !known.idle.is_empty()
                 || asked_at.is_some_and(|asked_at| now.duration_since(asked_at) < self.bounds.blank_idle)
         });
+    }
+}
+
+/// Whether `auto` ever takes a class: nobody has to wait for the first start of one that has to be asked for by name.
+const fn is_chosen_by_auto(isolation: IsolationClass) -> bool {
+    match isolation {
+        IsolationClass::Isolate
+        | IsolationClass::Wasm
+        | IsolationClass::Sandbox
+        | IsolationClass::Gvisor
+        | IsolationClass::Microvm => true,
+        IsolationClass::Container => false,
     }
 }
 

@@ -21,6 +21,7 @@ use super::{
     blank::Ready,
     keeper::Pool,
     key::{Circumstances, WarmKey},
+    kind::RootId,
     plan::Reason,
     state::{Entry, KeyState, State},
 };
@@ -55,6 +56,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) owner: &'a str,
     pub(crate) kind: Kind,
     pub(crate) mem_mb: u32,
+    /// What it stands on: part of the key.
+    pub(crate) root: Option<RootId>,
 }
 
 /// What came of asking for loaded code.
@@ -307,6 +310,7 @@ impl KeyState {
             owner: ask.owner.into(),
             kind: ask.kind,
             mem_mb: ask.mem_mb,
+            root: ask.root,
             entries: Vec::new(),
             seats: 0,
             waiters: std::collections::VecDeque::new(),

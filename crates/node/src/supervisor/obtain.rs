@@ -15,7 +15,9 @@ use crate::{
     host,
     lifecycle::Event,
     outcome::{chain, start_failure},
-    pool::{Ask, BlankKind, Circumstances, Lease, Loaded, Patience, Pool, Ready, Seat, Size, Taken, Want},
+    pool::{
+        Ask, BlankKind, Circumstances, Lease, Loaded, Patience, Pool, Ready, RootId, Seat, Size, Taken, Want,
+    },
 };
 
 /// How often a start is tried in all, where the backend says that it may pass.
@@ -63,6 +65,7 @@ impl Supervisor {
             size: Size::of(&self.resources),
             network: self.network,
             mode,
+            root: self.root_id(),
         };
         let key = pool.key(circumstances, program).await;
         let mut borrowed = Borrowed::Nothing;
@@ -72,6 +75,7 @@ impl Supervisor {
                 owner: &self.owner,
                 kind: self.kind,
                 mem_mb: self.resources.mem_mb,
+                root: self.root_id(),
             };
             let (coming, wait) = match pool.lend(ask, patience) {
                 Loaded::Wait(coming, wait) => (coming, wait),
@@ -131,6 +135,10 @@ impl Supervisor {
         Ok(Tenancy::fresh(ready, StartKind::Cold, seat, running))
     }
 
+    fn root_id(&self) -> Option<RootId> {
+        self.root.as_deref().map(RootId::of)
+    }
+
     /// Takes a blank instance, or the next one that is ready where one is coming.
     async fn take_blank(&mut self, blank: Runtime) -> Result<Option<Ready>, Event> {
         let kind = BlankKind {
@@ -138,8 +146,9 @@ impl Supervisor {
             runtime: blank,
             size: Size::of(&self.resources),
             network: self.network,
+            root: self.root_id(),
         };
-        let coming = match self.node.pool.take(kind) {
+        let coming = match self.node.pool.take(kind, self.root.as_ref()) {
             Taken::Ready(ready) => return Ok(Some(ready)),
             Taken::None => return Ok(None),
             Taken::Coming(coming) => coming,
@@ -157,7 +166,7 @@ impl Supervisor {
             resources: self.resources,
             network: self.network,
             prepare: None,
-            root: None,
+            root: self.root.clone(),
             upper: Upper::Memory,
         };
         let start = start_patiently(Arc::clone(backend), Arc::clone(&self.node.pool), request);

@@ -10,7 +10,7 @@ use vulcan_api::{
     Code, ErrorCode, InstanceId, LogStream, Network, Program, Resources, Reuse, Runtime, StartKind,
     Timestamp, Usage, WorkloadError, WorkloadId,
 };
-use vulcan_backend::{Backend, Instance, Invocation, LogChunk, Outcome};
+use vulcan_backend::{Backend, Instance, Invocation, LogChunk, Outcome, Root};
 use vulcan_bus::{Assignment, StopReason, WorkloadEnd, WorkloadReport, WorkloadState};
 
 use super::{log::Log, tenancy::Tenancy};
@@ -21,6 +21,7 @@ use crate::{
     node::{Node, Share},
     outcome::{chain, conclude, invoke_failure},
     pool::{After, Pool},
+    roots::complete,
     store::InstanceRow,
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Supervisor {
     pub(super) owner: String,
     pub(super) reuse: Reuse,
     pub(super) program: Option<Program>,
+    /// What the program stands on, for classes that stand on an image.
+    pub(super) root: Option<Arc<Root>>,
     output_bytes_max: usize,
     stop: watch::Receiver<Option<StopReason>>,
     log: Log,
@@ -93,6 +96,7 @@ impl Supervisor {
             owner: assignment.owner,
             reuse: assignment.reuse,
             program: Some(assignment.program),
+            root: None,
             output_bytes_max: assignment.output_bytes_max,
             stop,
             log: Log::open(writer),
@@ -163,6 +167,10 @@ impl Supervisor {
             self.failure = Some(WorkloadError::new(ErrorCode::StartFailed, message));
             return Event::StartFailed;
         };
+        if let Err(event) = self.ready_root(&backend).await {
+            self.start_took = self.began.elapsed();
+            return event;
+        }
         match self.obtain(&backend).await {
             Ok(tenancy) => self.ready(tenancy),
             Err(event) => {
@@ -254,6 +262,35 @@ impl Supervisor {
             Attended::Stop(reason) => Err(Event::Stop(reason)),
             Attended::Deadline => Err(Event::StartFailed),
         }
+    }
+
+    /// Has the image that the program stands on, and fills in what the program leaves to it.
+    async fn ready_root(&mut self, backend: &Arc<dyn Backend>) -> Result<(), Event> {
+        let Some(program) = self.program.take() else {
+            return Err(Event::StartFailed);
+        };
+        let (node, backend) = (Arc::clone(&self.node), Arc::clone(backend));
+        let (runtime, image) = (program.runtime, program.image.clone());
+        let standing = async move { node.stand(backend.as_ref(), runtime, image.as_ref()).await };
+        let failure = match self.attend(standing, None).await {
+            Attended::Done(Ok(None)) => {
+                self.program = Some(program);
+                return Ok(());
+            }
+            Attended::Done(Ok(Some(ready))) => match complete(program, &ready.config) {
+                Ok(program) => {
+                    self.program = Some(program);
+                    self.root = Some(ready.root);
+                    return Ok(());
+                }
+                Err(failure) => failure,
+            },
+            Attended::Done(Err(failure)) => failure,
+            Attended::Stop(reason) => return Err(Event::Stop(reason)),
+            Attended::Deadline => return Err(Event::StartFailed),
+        };
+        self.failure = Some(failure);
+        Err(Event::StartFailed)
     }
 
     async fn invoke(&mut self) -> Event {

@@ -15,7 +15,9 @@ use vulcan_api::{
 };
 use vulcan_backend::{Backend as _, BackendError, simulator::Simulator};
 
-use crate::pool::{Ask, BlankKind, Lease, Loaded, Memory, Patience, Pool, PoolLimits, Ready, Setup, Size};
+use crate::pool::{
+    Ask, BlankKind, DefaultRoots, Lease, Loaded, Memory, Patience, Pool, PoolLimits, Ready, Setup, Size,
+};
 use crate::{Metrics, metrics::Kind};
 
 pub(super) const GIB: u64 = 1 << 30;
@@ -62,7 +64,7 @@ impl Bench {
     /// Makes pools that are tended, and offered what the simulator has.
     pub(super) fn new(change: impl FnOnce(&mut PoolLimits)) -> Self {
         let bench = Self::idle(change);
-        bench.pool.offered(&[offer(&Runtime::ALL)]);
+        bench.pool.offered(&[offer(&Runtime::ALL)], &DefaultRoots::new());
         let pool = Arc::clone(&bench.pool);
         bench.pool.tasks.spawn(pool.tend());
         bench
@@ -101,6 +103,7 @@ impl Bench {
             owner,
             kind: KIND,
             mem_mb: 128,
+            root: None,
         }
     }
 
@@ -153,6 +156,7 @@ pub(super) fn python() -> BlankKind {
         runtime: Runtime::Python,
         size: Size::of(&Resources::default()),
         network: Network::None,
+        root: None,
     }
 }
 

@@ -7,7 +7,7 @@ use vulcan_api::{BackendInfo, IsolationClass, Readiness, Resources, Runtime};
 use vulcan_backend::simulator::Step;
 
 use super::bench::{Bench, GIB, failure, odd, offer, python, until};
-use crate::pool::{BlankKind, BlankName, Size, Taken};
+use crate::pool::{BlankKind, BlankName, DefaultRoots, Size, Taken};
 
 #[tokio::test(start_paused = true)]
 async fn every_kind_that_is_offered_is_filled_and_a_closed_pool_leaves_nothing() {
@@ -45,15 +45,20 @@ async fn only_what_is_named_is_kept_where_something_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_runtime_that_is_not_there_is_not_started_ahead() {
     let bench = Bench::idle(|_| {});
-    bench.pool.offered(&[offer(&[Runtime::Bash, Runtime::Python])]);
+    bench
+        .pool
+        .offered(&[offer(&[Runtime::Bash, Runtime::Python])], &DefaultRoots::new());
     bench.pool.tasks.spawn(Arc::clone(&bench.pool).tend());
     until("python is full", || bench.blank() == 2).await;
     sleep(Duration::from_secs(10)).await;
     assert_eq!(bench.simulator.started(), 2);
-    bench.pool.offered(&[BackendInfo {
-        readiness: Readiness::Unfit { reasons: Vec::new() },
-        ..offer(&[])
-    }]);
+    bench.pool.offered(
+        &[BackendInfo {
+            readiness: Readiness::Unfit { reasons: Vec::new() },
+            ..offer(&[])
+        }],
+        &DefaultRoots::new(),
+    );
     assert_eq!(bench.infos()[0].blank_wanted, 0);
     bench.close().await;
 }
@@ -64,7 +69,7 @@ async fn one_that_is_taken_is_replaced_and_never_given_twice() {
     until("full", || bench.blank() == 4).await;
     let mut ids = std::collections::HashSet::new();
     for _ in 0..20 {
-        let Taken::Ready(ready) = bench.pool.take(python()) else {
+        let Taken::Ready(ready) = bench.pool.take(python(), None) else {
             panic!("there is one")
         };
         assert!(ids.insert(ready.id), "given twice");
@@ -82,11 +87,11 @@ async fn a_replacement_leaves_the_program_alone_for_a_moment_unless_it_was_the_l
         Taken::Ready(ready) => ready,
         Taken::Coming(_) | Taken::None => panic!("there is one"),
     };
-    let first = took(bench.pool.take(python()));
+    let first = took(bench.pool.take(python(), None));
     sleep(Duration::from_millis(10)).await;
     assert_eq!(bench.simulator.started(), 4, "another one is left");
 
-    let last = took(bench.pool.take(python()));
+    let last = took(bench.pool.take(python(), None));
 
     sleep(Duration::from_millis(1)).await;
     assert!(bench.simulator.started() > 4, "none is left");
@@ -102,13 +107,13 @@ async fn who_comes_while_one_is_being_started_gets_that_one_and_nobody_else_does
     let bench = Bench::new(|limits| limits.blank_per_kind = 1);
     until("full", || bench.blank() == 2).await;
     let hold = bench.simulator.hold(Step::Start);
-    assert!(matches!(bench.pool.take(python()), Taken::Ready(_)));
+    assert!(matches!(bench.pool.take(python(), None), Taken::Ready(_)));
     hold.reached(1).await;
 
-    let Taken::Coming(coming) = bench.pool.take(python()) else {
+    let Taken::Coming(coming) = bench.pool.take(python(), None) else {
         panic!("one is coming")
     };
-    assert!(matches!(bench.pool.take(python()), Taken::None));
+    assert!(matches!(bench.pool.take(python(), None), Taken::None));
     drop(hold);
 
     let ready = timeout(Duration::from_secs(9), coming).await.unwrap().unwrap();
@@ -123,9 +128,9 @@ async fn who_waits_for_a_refill_that_fails_is_told() {
     until("full", || bench.blank() == 2).await;
     let hold = bench.simulator.hold(Step::Start);
     bench.simulator.fail_next(Step::Start, failure);
-    assert!(matches!(bench.pool.take(python()), Taken::Ready(_)));
+    assert!(matches!(bench.pool.take(python(), None), Taken::Ready(_)));
     hold.reached(1).await;
-    let Taken::Coming(coming) = bench.pool.take(python()) else {
+    let Taken::Coming(coming) = bench.pool.take(python(), None) else {
         panic!("one is coming")
     };
     drop(hold);
@@ -138,9 +143,9 @@ async fn a_workload_that_goes_away_leaves_what_was_coming_to_the_pool() {
     let bench = Bench::new(|limits| limits.blank_per_kind = 1);
     until("full", || bench.blank() == 2).await;
     let hold = bench.simulator.hold(Step::Start);
-    assert!(matches!(bench.pool.take(python()), Taken::Ready(_)));
+    assert!(matches!(bench.pool.take(python(), None), Taken::Ready(_)));
     hold.reached(1).await;
-    drop(bench.pool.take(python()));
+    drop(bench.pool.take(python(), None));
     drop(hold);
     until("full again", || bench.blank() >= 2).await;
     bench.close().await;
@@ -150,11 +155,11 @@ async fn a_workload_that_goes_away_leaves_what_was_coming_to_the_pool() {
 async fn a_size_that_is_asked_for_again_is_learned_and_forgotten_when_nobody_asks_any_more() {
     let bench = Bench::new(|_| {});
     until("full", || bench.blank() == 4).await;
-    assert!(matches!(bench.pool.take(odd()), Taken::None));
+    assert!(matches!(bench.pool.take(odd(), None), Taken::None));
     sleep(Duration::from_secs(3)).await;
     assert_eq!(bench.blank(), 4);
 
-    assert!(matches!(bench.pool.take(odd()), Taken::None));
+    assert!(matches!(bench.pool.take(odd(), None), Taken::None));
     until("it is learned", || bench.blank() == 5).await;
 
     sleep(bench.pool.setup.limits.blank_idle + Duration::from_secs(2)).await;
@@ -177,7 +182,7 @@ async fn the_kinds_that_are_known_are_bounded() {
             ..Resources::default()
         };
         let size = Size::of(&resources);
-        drop(bench.pool.take(BlankKind { size, ..python() }));
+        drop(bench.pool.take(BlankKind { size, ..python() }, None));
     }
     assert_eq!(bench.pool.locked().kinds.len(), crate::pool::blank::KINDS_MAX);
     until("what is kept always is full all the same", || bench.blank() >= 4).await;
@@ -190,7 +195,9 @@ async fn refills_that_fail_back_off_say_so_and_recover() {
     for _ in 0..4 {
         bench.simulator.fail_next(Step::Start, failure);
     }
-    bench.pool.offered(&[offer(&[Runtime::Python])]);
+    bench
+        .pool
+        .offered(&[offer(&[Runtime::Python])], &DefaultRoots::new());
     let began = Instant::now();
     bench.pool.tasks.spawn(Arc::clone(&bench.pool).tend());
 
@@ -219,7 +226,7 @@ async fn a_blank_instance_that_dies_leaves_the_pool_at_once_and_is_replaced() {
     until("full", || bench.blank() == 4).await;
     bench.simulator.crash_all();
     // Nobody had a chance to look yet: what is given out lives.
-    if let Taken::Ready(ready) = bench.pool.take(python()) {
+    if let Taken::Ready(ready) = bench.pool.take(python(), None) {
         panic!("{} is dead", ready.id);
     }
     until("replaced", || {

@@ -201,7 +201,7 @@ async fn what_is_lent_when_the_pools_close_is_not_kept() {
         bench.pool.lend(bench.ask("one", 1), Patience::Short),
         Loaded::Full
     ));
-    assert!(matches!(bench.pool.take(python()), Taken::None));
+    assert!(matches!(bench.pool.take(python(), None), Taken::None));
     bench.close().await;
 }
 
