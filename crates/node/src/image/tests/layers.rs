@@ -1,0 +1,143 @@
+//! Layers and images that are made here.
+
+use std::{
+    fs,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
+    path::Path,
+    sync::Arc,
+};
+
+use tempfile::TempDir;
+use vulcan_api::{ImageConfig, ManualClock, Timestamp};
+
+use crate::image::{ImageOptions, Images, LayerSource, NewImage, Setup};
+
+const EPOCH: Timestamp = Timestamp::from_millis(1_000_000_000_000);
+
+pub(super) fn open(folder: &Path) -> Arc<Images> {
+    Images::open(Setup {
+        folder: folder.join("images"),
+        options: ImageOptions::default(),
+        node: "newt".parse().unwrap(),
+        clock: Arc::new(ManualClock::new(EPOCH)),
+        builders: Vec::new(),
+    })
+    .unwrap()
+}
+
+/// A folder of changes with a file of every kind.
+fn changes(folder: &Path) {
+    fs::create_dir_all(folder.join("usr/bin")).unwrap();
+    fs::write(folder.join("usr/bin/tool"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(folder.join("usr/bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::hard_link(folder.join("usr/bin/tool"), folder.join("usr/bin/same")).unwrap();
+    symlink("usr/bin", folder.join("bin")).unwrap();
+    symlink("/x".repeat(80), folder.join("long")).unwrap();
+    let deep = folder.join("d".repeat(120)).join("e".repeat(120));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("file"), "deep").unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder.join("usr/gone"),
+        rustix::fs::FileType::CharacterDevice,
+        rustix::fs::Mode::empty(),
+        0,
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_of_changes_becomes_the_same_layer_every_time() {
+    let (one, other) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mut layers = Vec::new();
+    for place in [&one, &other] {
+        let images = open(place.path());
+        let scratch = images.scratch().unwrap();
+        let folder = scratch.path().join("upper");
+        changes(&folder);
+        layers.push(
+            images
+                .add_layer(LayerSource::Folder(folder), EPOCH)
+                .await
+                .unwrap(),
+        );
+    }
+    assert_eq!(layers[0], layers[1]);
+
+    let folder = &layers[0].folder;
+    assert_eq!(
+        fs::metadata(folder.join("bin/tool")).unwrap().mode() & 0o7777,
+        0o4755
+    );
+    assert_eq!(fs::metadata(folder.join("usr/bin/same")).unwrap().nlink(), 2);
+    assert_eq!(
+        fs::metadata(folder.join("usr/bin/tool")).unwrap().mtime(),
+        1_000_000_000
+    );
+    assert!(
+        fs::metadata(folder.join("usr/gone"))
+            .unwrap()
+            .file_type()
+            .is_char_device()
+    );
+}
+
+#[tokio::test]
+async fn a_layer_of_a_tar_is_the_layer_of_its_folder() {
+    let place = TempDir::new().unwrap();
+    let images = open(place.path());
+    let scratch = images.scratch().unwrap();
+    let folder = scratch.path().join("upper");
+    changes(&folder);
+    let made = images
+        .add_layer(LayerSource::Folder(folder), EPOCH)
+        .await
+        .unwrap();
+    let again = images
+        .add_layer(LayerSource::Tar(images.store.disk.blob(&made.digest)), EPOCH)
+        .await
+        .unwrap();
+    assert_eq!(made, again);
+}
+
+#[tokio::test]
+async fn an_image_is_there_after_a_restart_and_what_was_half_made_is_not() {
+    let place = TempDir::new().unwrap();
+    let name = "vulcan/minimal".parse().unwrap();
+    let image = {
+        let images = open(place.path());
+        let scratch = images.scratch().unwrap();
+        let folder = scratch.path().join("upper");
+        changes(&folder);
+        let layer = images
+            .add_layer(LayerSource::Folder(folder), EPOCH)
+            .await
+            .unwrap();
+        let half = images.scratch().unwrap();
+        fs::write(half.path().join("half"), "").unwrap();
+        std::mem::forget(half);
+        images
+            .add(NewImage {
+                names: vec![name],
+                layers: vec![layer],
+                config: ImageConfig::default(),
+                created: Some(EPOCH),
+            })
+            .await
+            .unwrap()
+    };
+
+    let images = open(place.path());
+    let name = "vulcan/minimal:latest".parse().unwrap();
+    assert_eq!(images.find(&name), Some(image));
+    let ready = images.ready(&name).await.unwrap();
+    assert!(ready.root.layers[0].join("bin/tool").exists());
+    assert_eq!(images.find(&name).unwrap().in_use, 1);
+    drop(ready);
+    assert_eq!(images.find(&name).unwrap().in_use, 0);
+    let staged: Vec<_> = fs::read_dir(place.path().join("images/staging"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(staged, ["partial"]);
+}

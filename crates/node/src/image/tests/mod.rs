@@ -1,0 +1,3 @@
+//! The store from inside of the crate.
+
+mod layers;
