@@ -63,7 +63,10 @@ impl Images {
 
     /// Carries out a command; whoever asked may be gone, and then the answer is nobody's.
     pub(crate) async fn obey(self: Arc<Self>, command: ImageCommand) {
-        drop(command);
+        match command {
+            ImageCommand::Make { how, events } => self.make(how, events).await,
+            other => drop(other),
+        }
     }
 
     /// Has an image ready; pulls it where it is not here and not the platform's own. May be dropped at any time.

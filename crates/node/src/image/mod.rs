@@ -9,10 +9,13 @@
 //! Owns the folder of the store and everything in it. Refuses to know how an instance uses a root.
 
 mod add;
+mod bootstrap;
+mod build;
 mod digest;
 mod disk;
 mod images;
 mod layer;
+mod making;
 mod manifest;
 mod options;
 mod pack;
