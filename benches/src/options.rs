@@ -19,6 +19,12 @@ pub(crate) enum Part {
     Wasm,
     /// Python's warm and forked calls.
     Python,
+    /// Starts and calls of containers, beside bare runc.
+    Container,
+    /// The same under gVisor, beside bare runsc.
+    Gvisor,
+    /// A large image out of a registry, beside skopeo and umoci.
+    Images,
 }
 
 /// Measures a vulcan server against bare commands in the same minute.
@@ -61,6 +67,12 @@ pub(crate) struct Amounts {
     pub(crate) soak: usize,
     /// Seconds of load on one class.
     pub(crate) rate_s: u64,
+    /// Containers at once.
+    pub(crate) containers: usize,
+    /// gVisor sandboxes at once.
+    pub(crate) gvisors: usize,
+    /// Pulls of a large image.
+    pub(crate) pulls: usize,
 }
 
 impl Options {
@@ -80,6 +92,9 @@ impl Options {
                 memory_last: 20,
                 soak: 24,
                 rate_s: 1,
+                containers: 4,
+                gvisors: 2,
+                pulls: 1,
             }
         } else {
             Amounts {
@@ -90,6 +105,9 @@ impl Options {
                 memory_last: 10_000,
                 soak: 10_000,
                 rate_s: 10,
+                containers: 100,
+                gvisors: 20,
+                pulls: 3,
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What runs bare beside a target.
 
-use super::blank;
+use std::path::Path;
+
+use super::{blank, bundle};
 use crate::{bare::Bare, context::Failure};
 
 /// What runs bare beside a target.
@@ -12,6 +14,8 @@ pub(crate) enum Floor {
     Python,
     /// First code in a Deno process that was started ahead: its language, and the code.
     DenoBlank(&'static str, &'static str),
+    /// An OCI runtime on a bundle with nothing but busybox.
+    Bundle(bundle::Runtime),
 }
 
 impl Floor {
@@ -20,6 +24,7 @@ impl Floor {
         match self {
             Self::None => None,
             Self::Python => Some(python().text()),
+            Self::Bundle(runtime) => Some(runtime.text().to_owned()),
             Self::DenoBlank(language, _) => Some(format!("first {language} in a blank deno")),
         }
     }
@@ -29,10 +34,11 @@ impl Floor {
     /// # Errors
     ///
     /// When it cannot be run.
-    pub(crate) fn time(self) -> Result<Option<f64>, Failure> {
+    pub(crate) fn time(self, folder: &Path) -> Result<Option<f64>, Failure> {
         match self {
             Self::None => Ok(None),
             Self::Python => python().time().map(Some),
+            Self::Bundle(runtime) => runtime.time(folder).map(Some),
             Self::DenoBlank(language, code) => blank::time(language, code).map(Some),
         }
     }

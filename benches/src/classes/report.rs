@@ -2,7 +2,10 @@
 
 use comfy_table::Table;
 
-use super::run::{Classes, Start};
+use super::{
+    run::{Classes, Start},
+    targets::Limit,
+};
 use crate::report::{Verdict, at_least, at_most, number, table};
 
 impl Classes {
@@ -16,6 +19,10 @@ impl Classes {
                 rate.per_second,
                 rate.wanted,
             ));
+        }
+        if let Some(pull) = &self.pull {
+            let what = "a 200 MB image, pulled and unpacked: p50";
+            verdicts.push(at_most(what, pull.ours.p50_ms, pull.bare.p50_ms, " ms"));
         }
         if self.has_looked_for_blank {
             verdicts.push(match &self.blank {
@@ -37,8 +44,13 @@ impl Classes {
             .starts
             .iter()
             .filter_map(|start| Some((start.name, start.rate.as_ref()?)));
+        let crowds = self.crowds.iter().map(|crowd| {
+            let what = format!("{} {} at once: failures", crowd.wanted, crowd.isolation);
+            at_most(&what, crowd.failed as f64, 0.0, "")
+        });
         rates
             .map(|(name, rate)| at_most(&format!("{name}: errors under load"), rate.failed, 0.0, ""))
+            .chain(crowds)
             .collect()
     }
 }
@@ -47,7 +59,11 @@ fn start_verdict(start: &Start) -> Verdict {
     let what = format!("{}: p50", start.name);
     match (&start.missing, start.total) {
         (Some(reason), _) => missing(&what, reason),
-        (None, Some(total)) if start.is_as_wanted() => at_most(&what, total.p50_ms, start.p50_ms_max, " ms"),
+        (None, Some(total)) if start.is_as_wanted() => match (start.limit, start.bare) {
+            (Limit::Ms(most), _) => at_most(&what, total.p50_ms, most, " ms"),
+            (Limit::MsOverBare(over), Some(bare)) => at_most(&what, total.p50_ms, bare.p50_ms + over, " ms"),
+            (Limit::MsOverBare(_), None) => missing(&what, "there was no bare floor"),
+        },
         (None, _) => missing(
             &what,
             &format!("{} were started otherwise", start.started_otherwise),
@@ -71,6 +87,17 @@ pub(crate) fn print(classes: &Classes) {
     }
     if classes.starts.iter().any(|start| start.rate.is_some()) {
         println!("{}\n", rates(&classes.starts));
+    }
+    for crowd in &classes.crowds {
+        let (wanted, class, seconds) = (crowd.wanted, crowd.isolation, number(crowd.seconds));
+        println!("{wanted} {class} at once, each asleep for a second: all over after {seconds} s\n");
+    }
+    if let Some(pull) = &classes.pull {
+        println!(
+            "a 200 MB image out of a registry on loopback: {} ms, {} with skopeo copy and umoci unpack\n",
+            number(pull.ours.p50_ms),
+            number(pull.bare.p50_ms)
+        );
     }
     if let Some(blank) = &classes.blank {
         println!(
@@ -150,7 +177,7 @@ mod tests {
             started_otherwise: otherwise,
             bare_text: None,
             bare: None,
-            p50_ms_max: 5.0,
+            limit: Limit::Ms(5.0),
             rate: None,
         }
     }

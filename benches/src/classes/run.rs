@@ -7,11 +7,13 @@ use tokio::time::Instant;
 use vulcan_api::{Readiness, StartKind};
 
 use super::{
+    crowd::{self, Crowd},
+    images::{self, Pull},
     lean::Lean,
     memory::{Blank, blank},
     rate::{self, Rate},
     scrape::blank_count,
-    targets::{Target, targets},
+    targets::{Limit, Target, targets},
 };
 use crate::{
     context::{Context as _, Failure},
@@ -35,6 +37,10 @@ pub(crate) struct Classes {
     pub(crate) blank: Option<Blank>,
     /// Whether that was looked for.
     pub(crate) has_looked_for_blank: bool,
+    /// Many instances of a class at once.
+    pub(crate) crowds: Vec<Crowd>,
+    /// A large image out of a registry.
+    pub(crate) pull: Option<Pull>,
 }
 
 /// What one target came to.
@@ -53,7 +59,7 @@ pub(crate) struct Start {
     /// How long that took.
     pub(crate) bare: Option<Summary>,
     /// The most that the median may be.
-    pub(crate) p50_ms_max: f64,
+    pub(crate) limit: Limit,
     /// How many per second.
     pub(crate) rate: Option<Rate>,
 }
@@ -75,6 +81,7 @@ pub(crate) async fn measure(
         classes.has_looked_for_blank = true;
         classes.blank = blank(server.pid()).await;
     }
+    images::prepare(server, options, folder)?;
     for target in targets().into_iter().filter(|target| options.has(target.part)) {
         eprintln!("measuring: {}", target.name);
         let start = match missing(server, &target).await? {
@@ -82,6 +89,11 @@ pub(crate) async fn measure(
             None => one(server, &target, amounts, folder).await?,
         };
         classes.starts.push(start);
+    }
+    classes.crowds = crowd::measure(server, options, amounts).await?;
+    if options.has(Part::Images) {
+        eprintln!("measuring: an image out of a registry");
+        classes.pull = Some(images::pull(server, options, amounts, folder)?);
     }
     Ok(classes)
 }
@@ -117,7 +129,7 @@ async fn one(server: &Server, target: &Target, amounts: &Amounts, folder: &Path)
     let mut has_pool = target.start == StartKind::Pooled;
     for round in Rounds::with_warm_up(amounts.latency_runs) {
         // In turns, so that both see the same machine.
-        let bare_ms = target.floor.time()?;
+        let bare_ms = target.floor.time(folder)?;
         has_pool = has_pool && filled(server, target).await?;
         let (answer, total_ms) = client.call()?;
         if !round.is_counted {
@@ -165,7 +177,7 @@ impl Start {
             started_otherwise: 0,
             bare_text: target.floor.text(),
             bare: None,
-            p50_ms_max: target.p50_ms_max,
+            limit: target.limit,
             rate: None,
         }
     }
