@@ -18,6 +18,7 @@ mod error;
 mod handle;
 mod host;
 mod image;
+mod images;
 mod lifecycle;
 mod lock;
 mod logs;

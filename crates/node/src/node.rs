@@ -48,6 +48,8 @@ pub(crate) struct Node {
     pub(crate) drain_began: CancellationToken,
     /// Rung when the backends should be looked at before their time.
     pub(crate) look: Notify,
+    /// Rung when the backends were looked at, and the control plane was told.
+    pub(crate) told: watch::Sender<()>,
     pub(crate) work: Mutex<Work>,
 }
 

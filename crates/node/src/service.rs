@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, os::unix::fs::DirBuilderExt, path::Path, sync::Arc};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 use vulcan_api::{BackendInfo, IsolationClass};
@@ -14,6 +14,7 @@ use crate::{
     bare::Bare,
     compile::Compiler,
     image::{self, Images},
+    images,
     lock::Lock,
     logs::Logs,
     measure::measure,
@@ -88,6 +89,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         closing: CancellationToken::new(),
         drain_began: CancellationToken::new(),
         look: Notify::new(),
+        told: watch::Sender::new(()),
         work: std::sync::Mutex::default(),
     });
     let seen = status::look(&node).await;
@@ -202,7 +204,7 @@ async fn obey(node: Arc<Node>, mut commands: mpsc::Receiver<Command>) {
                 node.background.spawn_blocking(move || logs.forget(&workloads));
             }
             Command::Image(what) => {
-                let obeying = Arc::clone(&node.images).obey(what);
+                let obeying = images::obey(Arc::clone(&node), what);
                 node.background
                     .spawn(node.closing.clone().run_until_cancelled_owned(obeying));
             }

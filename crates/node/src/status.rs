@@ -24,6 +24,7 @@ pub(crate) async fn report(node: Arc<Node>, mut backends: Vec<BackendInfo>) {
         let status = status(&node, backends.clone());
         let was_ready = status.node.ready;
         node.outbox.tell_status(status).await;
+        node.told.send_replace(());
         let report_at = Instant::now() + node.intervals.status;
         // Looks until something has changed or the next report is due.
         loop {
@@ -43,6 +44,7 @@ pub(crate) async fn report(node: Arc<Node>, mut backends: Vec<BackendInfo>) {
                         backends = seen;
                         break;
                     }
+                    node.told.send_replace(());
                 }
                 () = node.look.notified() => is_asked = true,
                 () = node.drain_began.cancelled(), if was_ready => break,

@@ -91,6 +91,12 @@ impl Images {
         self.store.find(name).map(|record| self.store.image(&record))
     }
 
+    /// Returns the digest of an image that is here, by name or by digest.
+    pub(crate) fn digest_of(&self, image: &str) -> Option<String> {
+        let name: ImageName = image.parse().ok()?;
+        self.store.find(&name).map(|record| record.digest.to_string())
+    }
+
     /// Has an image ready that is here.
     async fn at_hand(&self, name: &ImageName) -> ImageResult<Option<Ready>> {
         let Some(record) = self.store.find(name) else {
