@@ -16,7 +16,8 @@ use super::{
     instance::{Inner, SimulatedInstance},
 };
 use crate::{
-    Ability, Backend, BackendError, Capabilities, Exited, Instance, Probe, Readying, StartRequest, Swept,
+    Ability, Backend, BackendError, Capabilities, Exited, Instance, Probe, Readying, RootForm, StartRequest,
+    Swept,
 };
 
 /// What a simulator can do ahead, unless a test says otherwise: as the sandbox does.
@@ -89,7 +90,7 @@ impl Simulator {
         Self {
             capabilities: Capabilities {
                 readying: READYING.to_vec(),
-                root: crate::RootForm::Own,
+                root: RootForm::Own,
                 outlives_server: false,
                 isolation,
                 abilities: vec![Ability::Exec, Ability::Files],
@@ -184,6 +185,25 @@ impl Simulator {
         self
     }
 
+    /// Makes it a class that stands on images; call it before the backend is shared.
+    #[must_use]
+    pub const fn on_layers(mut self) -> Self {
+        self.capabilities.root = RootForm::Layers;
+        self
+    }
+
+    /// Refuses a start without a root where one is needed, and with one where none is.
+    fn refuse_wrong_root(&self, request: &StartRequest) -> Result<(), BackendError> {
+        let is_needed = self.capabilities.root == RootForm::Layers;
+        if request.root.is_some() == is_needed {
+            return Ok(());
+        }
+        Err(BackendError::StartFailed {
+            step: format!("find a root in the request: needed is {is_needed}"),
+            source: None,
+        })
+    }
+
     /// Ends every instance that lives, as a crash would: calls that run are lost, idle ones are over.
     pub fn crash_all(&self) {
         for inner in locked(&self.shared.instances).drain(..) {
@@ -221,6 +241,7 @@ impl Backend for Simulator {
 
     async fn start(&self, request: StartRequest) -> Result<Arc<dyn Instance>, BackendError> {
         request.refuse_open_network(self.capabilities.isolation)?;
+        self.refuse_wrong_root(&request)?;
         self.shared.start.pass().await?;
         if let Some(runtime) = request.prepare {
             self.refuse_to_prepare(runtime)?;

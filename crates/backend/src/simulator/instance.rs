@@ -24,7 +24,8 @@ use super::{
     machine::{Job, Machine},
 };
 use crate::{
-    BackendError, Exec, ExecRequest, Exited, Files, Instance, Invocation, LogSink, Outcome, StartRequest,
+    BackendError, Exec, ExecRequest, Exited, Files, Instance, Invocation, LogSink, Outcome, Root,
+    StartRequest,
 };
 
 /// The owner's reference; when it goes, so does the instance.
@@ -42,6 +43,8 @@ pub(super) struct Inner {
     programs: TaskTracker,
     over: watch::Sender<Option<Exited>>,
     present: Mutex<bool>,
+    /// What it stands on, until its end.
+    root: Mutex<Option<Arc<Root>>>,
     pub(super) files: Mutex<BTreeMap<String, Bytes>>,
     pub(super) disk_used: Mutex<u64>,
     pub(super) usage: Mutex<Usage>,
@@ -60,6 +63,7 @@ impl Inner {
             programs: TaskTracker::new(),
             over: watch::Sender::new(None),
             present: Mutex::new(true),
+            root: Mutex::new(request.root.clone()),
             files: Mutex::default(),
             disk_used: Mutex::new(0),
             usage: Mutex::new(Usage {
@@ -102,6 +106,7 @@ impl Inner {
     fn leave(&self) {
         if std::mem::replace(&mut *locked(&self.present), false) {
             self.shared.live.fetch_sub(1, Ordering::SeqCst);
+            locked(&self.root).take();
         }
     }
 
