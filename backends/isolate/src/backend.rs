@@ -126,6 +126,8 @@ fn guest(program: Program<'_>, stderr: File, prepare: Option<Runtime>) -> Guest<
             tell_of_memory: command::tell_of_memory,
         }),
         hears_signals: false,
+        complaints: None,
+        holds: None,
     }
 }
 
@@ -146,6 +148,7 @@ fn slot_options(options: &Options) -> SlotOptions {
         open_files_max: options.open_files_max,
         inodes_per_mb: options.inodes_per_mb,
         overhead: command::OVERHEAD,
+        bundle_ids: None,
     }
 }
 

@@ -59,6 +59,8 @@ impl Sandbox {
             prepare,
             last_words: None,
             hears_signals: true,
+            complaints: None,
+            holds: None,
         }
     }
 }
@@ -76,6 +78,7 @@ fn slot_options(options: Options) -> SlotOptions {
         open_files_max: options.open_files_max,
         inodes_per_mb: options.inodes_per_mb,
         overhead: OVERHEAD,
+        bundle_ids: None,
     }
 }
 

@@ -29,6 +29,10 @@ const STREAM: i32 = 3;
 pub(crate) fn run(places: Places) -> Result<(), Error> {
     // Programs have the agent's user id: they must not trace it, nor read its memory or its files.
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(std::io::Error::from)?;
+    if places.code.is_some() {
+        // Whoever started a container's first process gave it streams of the host.
+        sys::silence_streams()?;
+    }
     let connection = Connection::new(sys::take_stream(STREAM)?)?;
     let mut agent = Agent {
         connection,

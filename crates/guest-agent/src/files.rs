@@ -4,12 +4,16 @@ use std::{
     fs::File,
     io::{Read, Write},
     os::fd::OwnedFd,
+    path::Path,
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{Mode, OFlags},
+    process::{Gid, Uid},
+};
 use vulcan_guest_protocol::{DATA_BYTES_MAX, GuestFrame, ReadFile, Refusal, WriteFile};
 
-use crate::refusal;
+use crate::{places::Places, refusal};
 
 /// A file on its way to the host.
 #[derive(Debug)]
@@ -64,13 +68,21 @@ pub(crate) struct Writing {
 }
 
 impl Writing {
-    pub(crate) fn open(request: WriteFile) -> Result<Self, Refusal> {
+    /// Opens the file; one that is made now is the code's.
+    pub(crate) fn open(request: WriteFile, places: &Places) -> Result<Self, Refusal> {
+        let is_new = !Path::new(&request.path).exists();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(request.mode & 0o777);
         let file = open_regular(&request.path, flags, mode)?;
         // An existing file keeps its mode at open; and it is cut only now that it is known to be a file.
+        let owner = places.code.as_ref().filter(|_| is_new);
+        let owner = owner.map(|code| (Uid::from_raw(code.uid), Gid::from_raw(code.gid)));
         rustix::fs::ftruncate(&file, 0)
             .and_then(|()| rustix::fs::fchmod(&file, mode))
+            .and_then(|()| match owner {
+                Some((uid, gid)) => rustix::fs::fchown(&file, Some(uid), Some(gid)),
+                None => Ok(()),
+            })
             .map_err(|error| refusal::io(format_args!("write {}", request.path), &error.into()))?;
         Ok(Self {
             path: request.path,

@@ -10,6 +10,7 @@
 //! moves files, and kills everything when the host goes away. Every buffer has a limit: a program that floods is held up by
 //! its own pipes. Refuses to know what isolates it.
 //!
+//! `--as UID:GID` runs code with these ids, and lets commands name others: for agents that are user 0 of their namespace.
 //! `--root DIR` makes `DIR/work` and `DIR/tmp` stand in for `/work` and `/tmp`, for tests.
 
 mod agent;
@@ -18,6 +19,7 @@ mod connection;
 mod family;
 mod feed;
 mod files;
+mod identity;
 mod job;
 mod limits;
 mod paths;
@@ -36,16 +38,11 @@ mod words;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    let places = match (args.next(), args.next(), args.next()) {
-        (None, None, None) => places::Places::default(),
-        (Some(flag), Some(root), None) if flag == "--root" => places::Places::below(root.as_ref()),
-        _ => {
-            eprintln!(
-                "usage: vulcan-guest-agent [--root DIR], with the protocol's stream as file descriptor 3"
-            );
-            return ExitCode::from(2);
-        }
+    let Some(places) = places() else {
+        eprintln!(
+            "usage: vulcan-guest-agent [--as UID:GID] [--root DIR], with the protocol's stream as file descriptor 3"
+        );
+        return ExitCode::from(2);
     };
     match agent::run(places) {
         Ok(()) => ExitCode::SUCCESS,
@@ -55,4 +52,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn places() -> Option<places::Places> {
+    let mut places = places::Places::default();
+    let mut code = None;
+    let mut args = std::env::args_os().skip(1);
+    while let Some(flag) = args.next() {
+        let value = args.next()?;
+        if flag == "--root" {
+            places = places::Places::below(value.as_ref());
+        } else if flag == "--as" {
+            code = Some(identity::Identity::of_numbers(value.to_str()?)?);
+        } else {
+            return None;
+        }
+    }
+    places.code = code;
+    Some(places)
 }

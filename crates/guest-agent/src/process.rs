@@ -10,7 +10,7 @@ use std::{
 
 use rustix::pipe::PipeFlags;
 
-use crate::{places::Places, sys};
+use crate::{identity::Identity, places::Places, sys};
 
 /// What programs find on their path.
 pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -29,6 +29,8 @@ pub(crate) struct Command {
     pub(crate) cwd: PathBuf,
     /// What it has beside standard input, output and error.
     pub(crate) shim: Shim,
+    /// Whom it runs as; `None` for the agent's own ids.
+    pub(crate) identity: Option<Identity>,
 }
 
 /// Whether a program runs under a shim, and which.
@@ -103,7 +105,10 @@ pub(crate) fn start(command: &Command) -> io::Result<Child> {
         rustix::io::ioctl_fionbio(ours, true)?;
     }
 
-    let pid = sys::spawn(program, &argv, &env, &files)?;
+    let pid = match &command.identity {
+        None => sys::spawn(program, &argv, &env, &files)?,
+        Some(identity) => sys::spawn_as(program, &argv, &env, &files, identity)?,
+    };
     // Without it the kernel chooses by size alone.
     std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).ok();
     Ok(Child {

@@ -9,6 +9,7 @@ use crate::{
     connection::Error,
     family,
     files::{Reading, Writing},
+    identity,
     limits::CHANNELS_MAX,
     process::{self, Command, Shim},
     program::{AtEnd, Program, Terms},
@@ -82,7 +83,7 @@ impl Agent {
             HostFrame::Prepare(request) => return self.prepare(number, &request),
             HostFrame::Exec(exec) => return self.exec(number, exec),
             HostFrame::ReadFile(request) => Reading::open(request).map(Channel::Reading),
-            HostFrame::WriteFile(request) => Writing::open(request).map(Channel::Writing),
+            HostFrame::WriteFile(request) => Writing::open(request, &self.places).map(Channel::Writing),
             HostFrame::Hello(_)
             | HostFrame::Data(_)
             | HostFrame::DataEnd
@@ -100,7 +101,14 @@ impl Agent {
     }
 
     fn invoke(&mut self, number: u32, invoke: Invoke) -> Result<Result<(), Refusal>, Error> {
-        match Upload::open(invoke, &self.places) {
+        let opened = if invoke.code_form == CodeForm::Command {
+            Upload::open(invoke, &self.places)
+        } else {
+            self.places
+                .make_ready()
+                .and_then(|()| self.as_code(|| Upload::open(invoke, &self.places)))
+        };
+        match opened {
             Ok(upload) => {
                 self.channels.insert(number, Channel::Upload(upload));
                 self.data(number, &[])
@@ -122,6 +130,7 @@ impl Agent {
                 }
             }
             Some(Channel::Upload(upload)) => match upload.take(data) {
+                // A file is open already, with the rights of whom it is for.
                 Ok(input) if upload.is_complete() => return self.start_uploaded(number, input),
                 Ok(_) => {}
                 Err(refusal) => return Ok(Err(refusal)),
@@ -136,8 +145,8 @@ impl Agent {
         let Some(Channel::Upload(upload)) = self.channels.remove(&number) else {
             return Ok(Ok(()));
         };
-        let prepared = upload
-            .finish(&self.places)
+        let prepared = self
+            .as_code(|| upload.finish(&self.places))
             .and_then(|invoke| self.invoke_resident(number, invoke, input))
             .and_then(|left| {
                 left.map(|invoke| Ok((runtime::command(&invoke, &self.places)?, invoke)))
@@ -164,8 +173,23 @@ impl Agent {
         self.start(number, &command, terms, input)
     }
 
+    /// Does something with the file rights of code.
+    fn as_code<T>(&self, act: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+        identity::with_rights_of(self.places.code.as_ref(), act)
+            .map_err(|error| refusal::io("take the rights of the code's user", &error))?
+    }
+
     fn exec(&mut self, number: u32, exec: Exec) -> Result<Result<(), Refusal>, Error> {
-        let env = process::environment(&self.places, exec.env);
+        let identity = match runtime::identity_of(&exec.user, &self.places, false) {
+            Ok(identity) => identity,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut env = exec.env;
+        if let Some(identity) = identity.as_ref().filter(|_| !exec.user.is_empty()) {
+            env.entry("HOME".to_owned())
+                .or_insert_with(|| identity.home.clone());
+        }
+        let env = process::environment(&self.places, env);
         let mut argv = exec.argv;
         let Some(program) = argv.first_mut() else {
             return Ok(Err(refusal::invalid("a command needs a program")));
@@ -183,6 +207,7 @@ impl Agent {
             env,
             cwd: exec.cwd.into(),
             shim: Shim::None,
+            identity,
         };
         let terms = Terms {
             input_bytes: None,

@@ -93,6 +93,9 @@ impl Agent {
             Some(State::Blank(_)) | None => {}
         }
         self.drop_blank();
+        if let Err(refusal) = self.places.make_ready() {
+            return Ok(Err(refusal));
+        }
         let env = process::environment(&self.places, std::collections::BTreeMap::new());
         let started = engine
             .resident(&self.places, env)

@@ -10,6 +10,7 @@ use std::{
 use vulcan_guest_protocol::{CodeForm, GuestRuntime, Invoke, InvokeMode, Refusal};
 
 use crate::{
+    identity::{self, Identity},
     paths,
     places::Places,
     process::{self, Command, Shim},
@@ -18,6 +19,8 @@ use crate::{
 
 /// Where interpreters are looked for, in this order.
 const FOLDERS: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
+/// What programs of images find on their path where the image says nothing, as with container engines.
+const IMAGE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const GO: [&str; 3] = ["/usr/bin/go", "/usr/lib/go/bin/go", "/usr/local/go/bin/go"];
 
 /// Runs the shim: its byte code where the interpreter is of the version that made it, its source otherwise.
@@ -41,8 +44,13 @@ const NODE_SHIM_NAME: &str = ".vulcan-shim.cjs";
 /// Returns what to start for code that is in place.
 pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refusal> {
     if let Some(program) = &invoke.command {
-        return of_image(program, invoke);
+        return of_image(program, invoke, places);
     }
+    identity::with_rights_of(places.code.as_ref(), || of_code(invoke, places))
+        .map_err(|error| refusal::io("take the rights of the code's user", &error))?
+}
+
+fn of_code(invoke: &Invoke, places: &Places) -> Result<Command, Refusal> {
     let entrypoint = places.work.join(&invoke.entrypoint);
     let file = text(&entrypoint)?;
     let mut cwd = places.work.clone();
@@ -74,25 +82,68 @@ pub(crate) fn command(invoke: &Invoke, places: &Places) -> Result<Command, Refus
         env,
         cwd,
         shim: if has_shim { Shim::Reports } else { Shim::None },
+        identity: places.code.clone(),
     })
 }
 
-/// Returns a command of the guest's own filesystem as it is.
-fn of_image(program: &vulcan_guest_protocol::Command, invoke: &Invoke) -> Result<Command, Refusal> {
+/// Returns a command of the guest's own filesystem: with its own environment, to which only a missing `HOME` and `PATH` are
+/// added, as its own user.
+fn of_image(
+    program: &vulcan_guest_protocol::Command,
+    invoke: &Invoke,
+    places: &Places,
+) -> Result<Command, Refusal> {
+    let identity = identity_of(&program.user, places, true)?;
     let mut argv = program.argv.clone();
     argv.extend(invoke.args.iter().cloned());
-    refuse_nul(&argv, &invoke.env)?;
+    let home = identity
+        .as_ref()
+        .map_or("/", |identity| &identity.home)
+        .to_owned();
+    let mut env = BTreeMap::from([
+        ("HOME".to_owned(), home),
+        ("PATH".to_owned(), IMAGE_PATH.to_owned()),
+    ]);
+    env.extend(invoke.env.clone());
+    refuse_nul(&argv, &env)?;
     let name = argv
         .first_mut()
         .ok_or_else(|| refusal::invalid("a command needs a program"))?;
-    *name = look_up(name, invoke.env.get("PATH").map(String::as_str))
-        .ok_or_else(|| refusal::not_found(format!("no program '{name}' was found")))?;
+    *name = look_up(name, env.get("PATH").map(String::as_str))
+        .ok_or_else(|| refusal::not_found(format!("no program '{name}' was found in the image")))?;
+    let cwd = if program.cwd.is_empty() {
+        "/"
+    } else {
+        program.cwd.as_str()
+    };
+    // Names are taken from the root, whatever comes before them.
+    let cwd = places.root.join(cwd.trim_start_matches('/'));
+    std::fs::create_dir_all(&cwd)
+        .map_err(|error| refusal::io(format_args!("make the folder {}", program.cwd), &error))?;
     Ok(Command {
         argv,
-        env: invoke.env.clone(),
-        cwd: PathBuf::from(&program.cwd),
+        env,
+        cwd,
         shim: Shim::None,
+        identity,
     })
+}
+
+/// Returns whom a command runs as: the user of its name, user 0 for one of an image without a name, and for others whoever code
+/// runs as.
+pub(crate) fn identity_of(
+    user: &str,
+    places: &Places,
+    is_of_image: bool,
+) -> Result<Option<Identity>, Refusal> {
+    match (&places.code, user.is_empty()) {
+        (None, true) => Ok(None),
+        (None, false) => Err(refusal::invalid(format!(
+            "there are no users in this instance, so that nothing can run as '{user}'"
+        ))),
+        (Some(code), true) if !is_of_image => Ok(Some(code.clone())),
+        (Some(_), _) => Identity::look_up(user, &places.root).map(Some),
+    }
 }
 
 /// What a shim is told of its program, in front of the program's own arguments.
@@ -144,15 +195,18 @@ impl Engine {
 
     /// Returns what to start ahead of the code, or to stay with it.
     pub(crate) fn resident(self, places: &Places, env: BTreeMap<String, String>) -> Result<Command, Refusal> {
-        let argv = match self {
-            Self::Python => python(true)?,
-            Self::Node => node(places)?,
+        let argv = || match self {
+            Self::Python => python(true),
+            Self::Node => node(places),
         };
+        let argv = identity::with_rights_of(places.code.as_ref(), argv)
+            .map_err(|error| refusal::io("take the rights of the code's user", &error))??;
         Ok(Command {
             argv,
             env,
             cwd: places.work.clone(),
             shim: Shim::Resident,
+            identity: places.code.clone(),
         })
     }
 }

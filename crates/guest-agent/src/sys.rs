@@ -15,6 +15,8 @@ use std::{
 
 use vulcan_guest_protocol::ExitStatus;
 
+use crate::identity::Identity;
+
 /// Takes the protocol's stream, and keeps it from programs.
 pub(crate) fn take_stream(fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: fcntl on a number is harmless whatever it refers to.
@@ -26,6 +28,17 @@ pub(crate) fn take_stream(fd: i32) -> io::Result<OwnedFd> {
     let stream = unsafe { OwnedFd::from_raw_fd(fd) };
     rustix::io::fcntl_setfd(&stream, rustix::io::FdFlags::CLOEXEC)?;
     Ok(stream)
+}
+
+/// Makes the standard streams lead nowhere.
+pub(crate) fn silence_streams() -> io::Result<()> {
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(rustix::stdio::dup2_stderr(&null)?)
 }
 
 /// Turns SIGCHLD into something to poll.
@@ -119,6 +132,132 @@ pub(crate) fn spawn(
     };
     check(error)?;
     Ok(pid)
+}
+
+/// Takes effective ids, and with them the rights to files; the real ones stay, so that the way back is open.
+pub(crate) fn set_effective_ids(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: no memory is involved. Groups first on the way down, last on the way up, since both need user 0.
+    let done = unsafe {
+        if uid == 0 {
+            libc::seteuid(uid) == 0 && libc::setegid(gid) == 0
+        } else {
+            libc::setegid(gid) == 0 && libc::seteuid(uid) == 0
+        }
+    };
+    if done {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Starts a program as [`spawn`] does, as somebody else.
+///
+/// A fork, since `posix_spawn` changes no ids; the agent is small.
+pub(crate) fn spawn_as(
+    program: &CStr,
+    argv: &[CString],
+    env: &[CString],
+    files: &[BorrowedFd<'_>],
+    identity: &Identity,
+) -> io::Result<i32> {
+    // Above the numbers that the files will have.
+    const ABOVE: i32 = 16;
+    let (argv, env) = (pointers(argv), pointers(env));
+    let (words, low) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let words_theirs = rustix::io::fcntl_dupfd_cloexec(&low, ABOVE)?;
+    drop(low);
+    // SAFETY: the agent has one thread, so that the child may do whatever the agent may.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if pid == 0 {
+        let error = become_somebody(identity)
+            .and_then(|()| place_files(files))
+            .map_or_else(
+                |error| error,
+                |()| {
+                    // SAFETY: the arrays end with null, and their strings live.
+                    unsafe { libc::execve(program.as_ptr(), argv.as_ptr().cast(), env.as_ptr().cast()) };
+                    io::Error::last_os_error()
+                },
+            );
+        let code = error.raw_os_error().unwrap_or(libc::EINVAL).to_ne_bytes();
+        rustix::io::write(&words_theirs, &code).ok();
+        // SAFETY: it never returns.
+        unsafe { libc::_exit(127) };
+    }
+    drop(words_theirs);
+    let mut code = [0; 4];
+    let read = rustix::io::retry_on_intr(|| rustix::io::read(&words, &mut code))?;
+    if read == 0 {
+        return Ok(pid);
+    }
+    let mut status = 0;
+    // SAFETY: status is valid for writes.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    Err(io::Error::from_raw_os_error(i32::from_ne_bytes(code)))
+}
+
+/// Gives up what the agent is, in the child: its session, its signals, its rights.
+fn become_somebody(identity: &Identity) -> io::Result<()> {
+    let done = |result: libc::c_int| {
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    };
+    let mut none = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised before it is read; default dispositions run no code; the groups are valid.
+    unsafe {
+        done(libc::setsid())?;
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        libc::sigemptyset(none.as_mut_ptr());
+        done(libc::sigprocmask(
+            libc::SIG_SETMASK,
+            none.as_ptr(),
+            ptr::null_mut(),
+        ))?;
+    }
+    drop_bounds(identity.uid == 0)?;
+    // SAFETY: the list is as long as is said.
+    unsafe {
+        done(libc::setgroups(identity.groups.len(), identity.groups.as_ptr()))?;
+        done(libc::setresgid(identity.gid, identity.gid, identity.gid))?;
+        done(libc::setresuid(identity.uid, identity.uid, identity.uid))
+    }
+}
+
+/// Removes capabilities from the bounding set, so that no exec brings them: all of them, or for user 0 that of keeping the
+/// agent company.
+fn drop_bounds(is_root: bool) -> io::Result<()> {
+    /// CAP_SETPCAP of linux/capability.h.
+    const SETPCAP: libc::c_ulong = 8;
+    let range = if is_root { SETPCAP..=SETPCAP } else { 0..=63 };
+    for capability in range {
+        // SAFETY: no memory is involved.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {
+            return match io::Error::last_os_error() {
+                // The first number that the kernel does not know.
+                error if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+                error => Err(error),
+            };
+        }
+    }
+    Ok(())
+}
+
+fn place_files(files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    for (number, file) in (0..).zip(files) {
+        // SAFETY: whatever had the number is the child's to give up. No file has a number that an earlier one takes: see
+        // `process::start`, which makes them in this order above the agent's own.
+        if unsafe { libc::dup2(file.as_raw_fd(), number) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 struct Attributes(libc::posix_spawnattr_t);

@@ -6,8 +6,9 @@
 pub mod cgroup;
 pub mod launcher;
 pub mod memfd;
+pub mod mounts;
 pub mod process;
 mod restrict;
 mod sys;
 
-pub use restrict::{ProcessLimits, landlock_abi};
+pub use restrict::{AllowedCall, Condition, ProcessLimits, allowed_list, filter_bytes, landlock_abi};

@@ -102,6 +102,32 @@ pub(crate) fn mount_setattr_recursive(
     }
 }
 
+/// Maps the ids of a mount that is attached nowhere yet as a user namespace does, and sets attributes (`libc::MOUNT_ATTR_…`).
+pub(crate) fn mount_with_ids(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, set: u64) -> io::Result<()> {
+    let attr = MountAttr {
+        attr_set: set | libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: u64::try_from(users.as_raw_fd()).expect("an open descriptor is not negative"),
+    };
+    // SAFETY: path and attr are valid for the call, and the size is that of attr.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Makes every descriptor from `first` on close at the next exec.
 pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     // SAFETY: no memory is involved; descriptors stay open until exec.
@@ -118,6 +144,12 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Closes every descriptor from `first` on, whoever owns it: for a process that uses none of them any more.
+pub(crate) fn close_from(first: RawFd) {
+    // SAFETY: no memory is involved. It fails on kernels alone that have no such call, and then they stay open.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
 }
 
 /// Replaces the process by the executable behind `fd`, without arguments beyond `name` and without an environment.

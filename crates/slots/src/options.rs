@@ -34,6 +34,8 @@ pub struct SlotOptions {
     pub inodes_per_mb: u64,
     /// What the instance itself needs.
     pub overhead: Overhead,
+    /// For slots of bundles: how many user ids each has, from `outer_id_first` on, instead of one. Needs root.
+    pub bundle_ids: Option<u32>,
 }
 
 /// What launcher, guest and kernel need beside the program; given on top of the workload's own limits.

@@ -58,7 +58,11 @@ impl Pool {
             readable: options.readable.clone(),
             view: OnceLock::new(),
             outer_id_first: is_root.then_some(options.outer_id_first),
-            first: options.launch(&Resources::default(), tree.limits_memory()),
+            bundle_ids: options.bundle_ids,
+            first: options
+                .bundle_ids
+                .is_none()
+                .then(|| options.launch(&Resources::default(), tree.limits_memory())),
             tree,
         };
         Ok(Arc::new(Self {
@@ -78,6 +82,12 @@ impl Pool {
     #[must_use]
     pub const fn options(&self) -> &SlotOptions {
         &self.options
+    }
+
+    /// Returns the first user id on the host of a slot's instances, as root.
+    #[must_use]
+    pub fn outer_id(&self, slot: u32) -> Option<u32> {
+        self.plan.outer_id(slot)
     }
 
     /// Returns the pool's part of the host's cgroups.
@@ -228,7 +238,8 @@ impl Pool {
 impl Lease {
     /// Gives the slot back for another instance, if it is clean.
     pub(crate) fn give_back(mut self) {
-        let Some(slot) = self.slot.take() else { return };
+        let Some(mut slot) = self.slot.take() else { return };
+        slot.holds = None;
         if slot.is_clean() {
             self.pool.put_back(slot);
         } else {

@@ -1,6 +1,7 @@
 //! Slots: what is made ahead of an instance and outlives it.
 
 use std::{
+    any::Any,
     io,
     os::fd::{AsFd, OwnedFd},
     sync::{Arc, OnceLock},
@@ -25,6 +26,8 @@ pub(crate) struct Slot {
     pub(crate) ready: Ready,
     launcher: AsyncFd<Launcher>,
     group: Option<Group>,
+    /// What the instance needs until nothing of it is left.
+    pub(crate) holds: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// What the view of all instances of a pool has beside what every view has.
@@ -44,10 +47,21 @@ pub(crate) struct SlotPlan {
     pub(crate) launcher: OwnedFd,
     pub(crate) readable: Vec<std::path::PathBuf>,
     pub(crate) view: OnceLock<ViewParts>,
-    /// The user id of slot 0, as root.
+    /// The first user id of slot 0, as root.
     pub(crate) outer_id_first: Option<u32>,
-    /// What the first instance of a slot most likely is.
-    pub(crate) first: Launch,
+    /// How many user ids the instances of a slot have, where they are bundles.
+    pub(crate) bundle_ids: Option<u32>,
+    /// What the first instance of a slot most likely is; not for bundles.
+    pub(crate) first: Option<Launch>,
+}
+
+impl SlotPlan {
+    /// Returns the first user id on the host of a slot's instances, as root; numbers that no host has where there are too many.
+    pub(crate) fn outer_id(&self, number: u32) -> Option<u32> {
+        let count = self.bundle_ids.unwrap_or(1);
+        self.outer_id_first
+            .map(|first| first.saturating_add(number.saturating_mul(count)))
+    }
 }
 
 impl Slot {
@@ -61,8 +75,9 @@ impl Slot {
             readable: plan.readable.clone(),
             placed: view.placed,
             files: view.files,
-            outer_id: plan.outer_id_first.map(|first| first + number),
-            first: Some(plan.first.clone()),
+            outer_id: plan.outer_id(number),
+            first: plan.first.clone(),
+            id_count: plan.bundle_ids,
         };
         let (launcher, group) = tokio::task::spawn_blocking(move || park(&plan, number))
             .await
@@ -75,6 +90,7 @@ impl Slot {
             ready,
             launcher,
             group,
+            holds: None,
         })
     }
 
@@ -114,7 +130,9 @@ impl Slot {
     /// Kills what runs here, and removes the cgroup. Blocks for up to two seconds.
     pub(crate) fn dispose(self) -> io::Result<()> {
         drop(self.launcher);
-        self.group.map_or(Ok(()), |group| group.remove())
+        let removed = self.group.map_or(Ok(()), |group| group.remove());
+        drop(self.holds);
+        removed
     }
 }
 

@@ -1,6 +1,6 @@
 //! One start: from a request to an instance that listens.
 
-use std::{os::unix::net::UnixStream as StdUnixStream, sync::Arc};
+use std::{any::Any, os::unix::net::UnixStream as StdUnixStream, sync::Arc};
 
 use tokio::net::UnixStream;
 use vulcan_api::{Resources, Runtime};
@@ -22,6 +22,10 @@ pub struct Guest<'a> {
     pub last_words: Option<LastWords>,
     /// Whether programs can be asked to end before they are made to.
     pub hears_signals: bool,
+    /// What whoever starts the guest says when it cannot: a runtime's standard error.
+    pub complaints: Option<LastWords>,
+    /// What the instance needs until nothing of it is left.
+    pub holds: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Pool {
@@ -56,6 +60,7 @@ impl Pool {
             source: Some(source),
         };
         let mut lease = self.lease().await?;
+        lease.holds = guest.holds;
         lease
             .begin(&self.options().limits(&resources))
             .map_err(|error| failed("set the cgroup's limits", error))?;
@@ -72,7 +77,8 @@ impl Pool {
         let (launched, client) = tokio::join!(launching, GuestClient::connect(ours, deadline));
         // Both end when one fails, and the launcher is the one that knows why.
         let launched = launched?;
-        let client = client.map_err(|error| match &guest.last_words {
+        let words = guest.last_words.as_ref().or(guest.complaints.as_ref());
+        let client = client.map_err(|error| match words {
             Some(words) => words.explain(error),
             None => error,
         })?;

@@ -12,9 +12,10 @@ use rustix::net::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::message::PACKET_BYTES_MAX;
+use super::{bundle::LAYERS_MAX, message::PACKET_BYTES_MAX};
 
-const FDS_MAX: usize = 2;
+/// The most descriptors in a packet; the kernel takes 253 (man 7 unix).
+pub(super) const FDS_MAX: usize = 3 + LAYERS_MAX;
 
 /// Sends one packet.
 pub(super) fn send(

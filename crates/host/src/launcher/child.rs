@@ -66,7 +66,8 @@ fn prepare(kind: &Launch, filter: &SyscallFilter, orders: &OwnedFd) -> Result<()
     let _ = sys::join_new_session_keyring();
     rustix::system::sethostname(kind.hostname.as_bytes()).step("set the host name")?;
     sys::bring_loopback_up().step("bring the loopback interface up")?;
-    mount_proc().step("mount /proc")?;
+    // Processes only: everything else in there tells about the host (man 5 proc, "subset=pid", since Linux 5.8).
+    mount_proc(&[("subset", "pid")]).step("mount /proc")?;
     mount_scratch(kind)?;
     std::env::set_current_dir("/").step("change to the root")?;
     silence_standard_streams()?;
@@ -131,7 +132,7 @@ fn next_order(orders: &OwnedFd) -> Result<(Order, Vec<OwnedFd>), Failure> {
 }
 
 /// Fails if the launcher died before its death became a signal. A process closes its sockets before it is mourned.
-fn expect_launcher_lives(orders: &OwnedFd) -> Result<(), Failure> {
+pub(super) fn expect_launcher_lives(orders: &impl AsFd) -> Result<(), Failure> {
     let mut fds = [PollFd::new(orders, PollFlags::empty())];
     let ready = poll(&mut fds, Some(&Timespec::default())).step("look after the launcher")?;
     if ready == 0 {
@@ -165,10 +166,12 @@ fn take_ids(orders: &OwnedFd) -> Result<(), Failure> {
     sys::set_ids(GUEST_ID, GUEST_ID).step("take the guest's ids")
 }
 
-fn mount_proc() -> std::io::Result<()> {
+/// Mounts a /proc of this process' namespaces.
+pub(super) fn mount_proc(options: &[(&str, &str)]) -> std::io::Result<()> {
     let context = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    // Processes only: everything else in there tells about the host (man 5 proc, "subset=pid", since Linux 5.8).
-    fsconfig_set_string(context.as_fd(), "subset", "pid")?;
+    for (key, value) in options {
+        fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
     fsconfig_create(context.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV

@@ -13,7 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::{
     channel,
-    message::{Command, Failure, Launch, Ready, Reply, Request, Setup},
+    message::{Bundle, Command, Failure, Launch, Ready, Reply, Request, Setup},
 };
 
 /// Why a launcher did not do what it was asked.
@@ -61,6 +61,17 @@ pub enum Program<'a> {
         command: Command,
         /// Where its standard error goes.
         stderr: BorrowedFd<'a>,
+    },
+    /// What a container runtime starts. The channel is descriptor 3 of the runtime, whose standard input and output lead
+    /// nowhere.
+    Bundle {
+        /// What is wanted.
+        bundle: Bundle,
+        /// Where the runtime's standard error goes.
+        stderr: BorrowedFd<'a>,
+        /// The layers of the root from the top down, and the mount with the upper folder if there is one: mounts that are
+        /// attached nowhere, which become the instance's.
+        mounts: &'a [OwnedFd],
     },
 }
 
@@ -151,12 +162,25 @@ impl Launcher {
         program: Program<'_>,
         guest_channel: BorrowedFd<'_>,
     ) -> Result<(), LaunchError> {
-        let (command, fds) = match program {
-            Program::Descriptor(executable) => (None, [executable, guest_channel]),
-            Program::Command { command, stderr } => (Some(command), [guest_channel, stderr]),
+        let (request, fds) = match program {
+            Program::Descriptor(executable) => {
+                (Request::Launch(launch, None), vec![executable, guest_channel])
+            }
+            Program::Command { command, stderr } => (
+                Request::Launch(launch, Some(command)),
+                vec![guest_channel, stderr],
+            ),
+            Program::Bundle {
+                bundle,
+                stderr,
+                mounts,
+            } => {
+                let mounts = mounts.iter().map(AsFd::as_fd);
+                let fds = [guest_channel, stderr].into_iter().chain(mounts).collect();
+                (Request::Bundle(bundle), fds)
+            }
         };
-        channel::send(self.socket.as_fd(), &Request::Launch(launch, command), &fds)
-            .map_err(LaunchError::Unreachable)
+        channel::send(self.socket.as_fd(), &request, &fds).map_err(LaunchError::Unreachable)
     }
 
     /// Returns the process that was started, or `None` while it has not come: wait until `self` is readable.

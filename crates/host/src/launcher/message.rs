@@ -23,6 +23,8 @@ pub struct Setup {
     pub outer_id: Option<u32>,
     /// What the first launch most likely is, so that it can be prepared.
     pub first: Option<Launch>,
+    /// For launchers of bundles, which need root: how many user and group ids, from `outer_id` on, an instance has.
+    pub id_count: Option<u32>,
 }
 
 /// A folder or file of the host that instances may read and execute under another name.
@@ -71,6 +73,42 @@ pub struct Launch {
     pub limits: ProcessLimits,
 }
 
+/// What is wanted of one instance that a container runtime starts; see the module `bundle`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// The instance's host name.
+    pub hostname: String,
+    /// The runtime in the view, and what it is told.
+    pub runtime: Command,
+    /// The text of the bundle's `config.json`; with everything else it must fit one packet, of 64 KiB.
+    pub config: String,
+    /// Where changes of the root go.
+    pub upper: BundleUpper,
+    /// Folders that an empty filesystem hides from the runtime.
+    pub hidden: Vec<String>,
+}
+
+/// Where changes of a bundle's root go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum BundleUpper {
+    /// Into memory, together with `/dev/shm`.
+    Memory {
+        /// Space in bytes.
+        bytes: u64,
+        /// Files and folders.
+        inodes: u64,
+    },
+    /// Into a folder of the mount that comes with the request.
+    Folder {
+        /// Its name in the mount.
+        name: String,
+        /// The name of an empty folder beside it, which overlayfs works in.
+        work: String,
+    },
+}
+
 /// What a launcher found when it was ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,6 +132,8 @@ pub(super) enum Request {
     Setup(Setup),
     /// With the channel; without a command it is preceded by the executable, with one it is followed by standard error.
     Launch(Launch, Option<Command>),
+    /// With the channel, standard error, the layers from the top down, and the mount of the upper folder if there is one.
+    Bundle(Bundle),
 }
 
 /// What a launcher tells the child that waits.

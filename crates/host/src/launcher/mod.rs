@@ -14,8 +14,11 @@
 //! nothing; and what the server holds (memory, secrets, descriptors) never is in the address space that is copied. The
 //! launcher ends when its socket closes, and the kernel then kills what it started: a dead server leaves nothing running.
 //!
+//! Where a container runtime is to start the instance, it comes in a bundle: see [`bundle`].
+//!
 //! Refuses to know what runs inside: it is given an executable, by descriptor or by its path in the view, and a socket for it.
 
+pub mod bundle;
 mod channel;
 mod child;
 mod handle;
@@ -24,7 +27,7 @@ mod serve;
 mod view;
 
 pub use handle::{LaunchError, Launched, Launcher, Program};
-pub use message::{Command, Launch, Placed, Ready, Setup, ViewFile};
+pub use message::{Bundle, BundleUpper, Command, Launch, Placed, Ready, Setup, ViewFile};
 pub use serve::run;
 
 /// The user and group id of everything inside an instance.

@@ -15,8 +15,10 @@ use rustix::{
 };
 
 use super::{
-    GUEST_ID, channel, child,
-    message::{Command, Failure, Launch, Order, Ready, Reply, Request, Setup, Step},
+    GUEST_ID,
+    bundle::{self, Descriptors},
+    channel, child,
+    message::{Bundle, Command, Failure, Launch, Order, Ready, Reply, Request, Setup, Step},
     view,
 };
 use crate::{
@@ -81,6 +83,15 @@ fn serve(socket: BorrowedFd<'_>) -> io::Result<()> {
                     .as_ref()
                     .and_then(|prepared| Spare::make(prepared, launch).ok());
             }
+            Request::Bundle(bundle) => match start_keeper(prepared.as_ref(), &bundle, fds) {
+                Ok(started) => {
+                    let reply = Reply::Launched {
+                        pid: started.pid.as_raw_pid(),
+                    };
+                    channel::send(socket, &reply, &[started.pidfd.as_fd()])?;
+                }
+                Err(failure) => channel::send(socket, &Reply::Failed(failure), &[])?,
+            },
         }
     }
     Ok(())
@@ -91,6 +102,8 @@ struct Prepared {
     filter: SyscallFilter,
     /// What the guest's ids are outside, as seen from the launcher's own user namespace.
     outer_id: u32,
+    /// For bundles.
+    users: Option<bundle::Users>,
 }
 
 fn prepare(setup: &Setup) -> Result<Prepared, Failure> {
@@ -102,8 +115,16 @@ fn prepare(setup: &Setup) -> Result<Prepared, Failure> {
         enter_user_namespace()?;
         0
     };
+    let users = match setup.id_count {
+        Some(count) => Some(bundle::users(outer_id, count)?),
+        None => None,
+    };
     view::enter(setup)?;
-    Ok(Prepared { filter, outer_id })
+    Ok(Prepared {
+        filter,
+        outer_id,
+        users,
+    })
 }
 
 /// Becomes root of a user namespace that holds the caller only: an ordinary user may mount there.
@@ -222,6 +243,35 @@ fn start(
         None => Spare::make(prepared, launch.clone())?,
     };
     spare.execute(command, &fds)
+}
+
+/// What a keeper has of its own; the rest it leaves to the runtime.
+const KEEPER_NAMESPACES: libc::c_int =
+    libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+fn start_keeper(prepared: Option<&Prepared>, bundle: &Bundle, fds: Vec<OwnedFd>) -> Result<Started, Failure> {
+    let refused = |step: &str| Failure {
+        step: step.to_owned(),
+        errno: 0,
+    };
+    let users = prepared
+        .and_then(|prepared| prepared.users.as_ref())
+        .ok_or_else(|| refused("a bundle without a setup for bundles"))?;
+    let fds = Descriptors::of(bundle, fds).ok_or_else(|| refused("a bundle without its descriptors"))?;
+    let (status, status_child) = pipe_with(PipeFlags::CLOEXEC).step("make a pipe")?;
+    // SAFETY: the launcher never starts a thread.
+    #[expect(unsafe_code, reason = "the child continues in a copy of this process")]
+    match unsafe { sys::clone3(KEEPER_NAMESPACES) }.step("clone into new namespaces")? {
+        Cloned::Child => {
+            drop(status);
+            bundle::run(bundle, users, fds, status_child)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop((fds, status_child));
+            read_status(&status)?;
+            Ok(Started { pid, pidfd })
+        }
+    }
 }
 
 fn map_ids(pid: Pid, outer_id: u32) -> Result<(), Failure> {

@@ -11,4 +11,5 @@ pub(crate) use filesystem::{FilesystemRules, restrict_filesystem};
 pub use limits::ProcessLimits;
 pub(crate) use limits::set_limits;
 pub(crate) use privileges::drop_privileges;
+pub use syscalls::{AllowedCall, Condition, allowed_list, filter_bytes};
 pub(crate) use syscalls::{SyscallFilter, restrict_syscalls};

@@ -36,6 +36,7 @@ fn setup(outer_id: u32) -> Setup {
         files: Vec::new(),
         outer_id: is_root.then_some(outer_id),
         first: None,
+        id_count: None,
     }
 }
 

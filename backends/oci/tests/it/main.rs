@@ -1,0 +1,5 @@
+//! The classes `container` and `gvisor` on this host: the conformance suite, and what is their own.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod harness;
+mod own;
