@@ -7,7 +7,7 @@ use vulcan_api::{Problem, ProblemKind, ResourceLimits, Resources, ResourcesReque
 
 use super::{Refused, parse::allowed};
 
-/// The most arguments.
+/// The most arguments, and the most words of a command.
 pub(crate) const ARGS_MAX: usize = 1_024;
 /// The longest argument in bytes: Linux' `MAX_ARG_STRLEN` (man 2 execve) without the NUL.
 pub(crate) const ARG_BYTES_MAX: usize = 128 * 1024 - 1;
@@ -53,17 +53,17 @@ fn exceeded(
     .into()
 }
 
-/// Checks the arguments.
-pub(super) fn args(args: &[String]) -> Result<(), Refused> {
-    if args.len() > ARGS_MAX {
+/// Checks words of a command line: the arguments, or the command.
+pub(super) fn words(name: &str, words: &[String]) -> Result<(), Refused> {
+    if words.len() > ARGS_MAX {
         return Err(exceeded(
-            "args",
-            Value::from(args.len()),
-            format!("at most {ARGS_MAX} arguments"),
+            name,
+            Value::from(words.len()),
+            format!("at most {ARGS_MAX} entries"),
         ));
     }
-    for (index, arg) in args.iter().enumerate() {
-        let field = || format!("args[{index}]");
+    for (index, arg) in words.iter().enumerate() {
+        let field = || format!("{name}[{index}]");
         if arg.contains('\0') {
             return Err(invalid(field(), Value::from(arg.as_str()), "text without NUL"));
         }
@@ -75,10 +75,10 @@ pub(super) fn args(args: &[String]) -> Result<(), Refused> {
             ));
         }
     }
-    let bytes: usize = args.iter().map(String::len).sum();
+    let bytes: usize = words.iter().map(String::len).sum();
     if bytes > ARGS_BYTES_MAX {
         return Err(exceeded(
-            "args",
+            name,
             Value::from(bytes),
             format!("at most {ARGS_BYTES_MAX} bytes in all"),
         ));
@@ -318,15 +318,18 @@ mod tests {
     #[test]
     fn arguments_and_labels_have_rules() {
         assert_eq!(
-            slug(args(&vec![String::new(); ARGS_MAX + 1])),
+            slug(words("args", &vec![String::new(); ARGS_MAX + 1])),
             "limit-exceeded args"
         );
-        assert_eq!(slug(args(&["a\0".to_owned()])), "invalid-field args[0]");
+        assert_eq!(slug(words("args", &["a\0".to_owned()])), "invalid-field args[0]");
         assert_eq!(
-            slug(args(&["x".repeat(ARG_BYTES_MAX + 1)])),
+            slug(words("args", &["x".repeat(ARG_BYTES_MAX + 1)])),
             "limit-exceeded args[0]"
         );
-        assert_eq!(slug(args(&vec!["x".repeat(100_000); 3])), "limit-exceeded args");
+        assert_eq!(
+            slug(words("args", &vec!["x".repeat(100_000); 3])),
+            "limit-exceeded args"
+        );
         assert_eq!(slug(labels(&map(&[("", "x")]))), "invalid-field labels");
         assert_eq!(
             slug(labels(&map(&[(&"n".repeat(64), "x")]))),

@@ -1,6 +1,21 @@
 //! Which class of isolation a workload gets: one pure function.
 
-use vulcan_api::{BackendInfo, Isolation, IsolationClass, Readiness, Runtime};
+use vulcan_api::{BackendInfo, Isolation, IsolationClass, Readiness, Runtime, RuntimeInfo, WorkloadSpec};
+
+use super::image_rules::stands_on_image;
+
+/// How [`RuntimeInfo::packages`] marks an image that is missing, and a package of npm.
+const IMAGE: &str = "image:";
+const NPM: &str = "npm:";
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) isolation: Isolation,
+    pub(super) runtime: Runtime,
+    /// Whether an image is named.
+    pub(super) has_image: bool,
+}
 
 /// What a workload gets, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,46 +31,97 @@ pub(super) struct Unavailable {
     pub(super) hint: String,
 }
 
-/// Chooses the class. An explicit one is never weakened; `auto` never goes below `floor`.
-pub(super) fn choose(
-    asked: Isolation,
-    runtime: Runtime,
-    floor: IsolationClass,
-    backends: &[&BackendInfo],
-) -> Result<Choice, Unavailable> {
-    match asked.class() {
-        Some(class) => explicit(class, runtime, backends),
-        None => auto(runtime, floor, backends),
+impl Wanted {
+    /// Returns what a request asks for.
+    pub(super) const fn by(spec: &WorkloadSpec) -> Self {
+        Self {
+            isolation: spec.isolation,
+            runtime: spec.runtime,
+            has_image: spec.image.is_some(),
+        }
+    }
+
+    /// Whether a class could run it at all.
+    const fn can_run(self, class: IsolationClass) -> bool {
+        can_run(class, self.runtime) && (!self.has_image || stands_on_image(class))
+    }
+
+    /// Whether a class runs it now, somewhere. An image that is named makes up for a default one that is missing.
+    fn is_offered(self, class: IsolationClass, backends: &[&BackendInfo]) -> bool {
+        let lacks_only_image = |info: &RuntimeInfo| {
+            self.has_image
+                && !info.packages.is_empty()
+                && info.packages.iter().all(|package| package.starts_with(IMAGE))
+        };
+        self.can_run(class)
+            && backends.iter().any(|backend| {
+                let mut runtimes = backend.runtimes.iter();
+                backend.isolation == class
+                    && backend.readiness.is_usable()
+                    && runtimes.any(|info| {
+                        info.runtime == self.runtime && (info.available || lacks_only_image(info))
+                    })
+            })
+    }
+
+    /// What `auto` wants first.
+    const fn preferred(self) -> IsolationClass {
+        if self.has_image {
+            return IsolationClass::Gvisor;
+        }
+        match self.runtime {
+            Runtime::Node | Runtime::Typescript => IsolationClass::Isolate,
+            Runtime::Wasm => IsolationClass::Wasm,
+            Runtime::Image => IsolationClass::Gvisor,
+            Runtime::Python | Runtime::Bash | Runtime::Go | Runtime::Binary => IsolationClass::Microvm,
+        }
+    }
+
+    /// What it is, for people.
+    fn source(self) -> String {
+        let source = source(self.runtime);
+        if self.has_image && self.runtime != Runtime::Image {
+            format!("{source} in an image")
+        } else {
+            source.to_owned()
+        }
     }
 }
 
-fn explicit(
-    class: IsolationClass,
-    runtime: Runtime,
+/// Chooses the class. An explicit one is never weakened; `auto` never goes below `floor`.
+pub(super) fn choose(
+    wanted: Wanted,
+    floor: IsolationClass,
     backends: &[&BackendInfo],
 ) -> Result<Choice, Unavailable> {
-    if is_offered(class, runtime, backends) {
+    match wanted.isolation.class() {
+        Some(class) => explicit(class, wanted, backends),
+        None => auto(wanted, floor, backends),
+    }
+}
+
+fn explicit(class: IsolationClass, wanted: Wanted, backends: &[&BackendInfo]) -> Result<Choice, Unavailable> {
+    if wanted.is_offered(class, backends) {
         return Ok(Choice {
             class,
             reason: format!("{class} was asked for"),
         });
     }
-    let (reason, hint) = explain(class, runtime, backends);
+    let (reason, hint) = explain(class, wanted, backends);
     Err(Unavailable {
         reason,
-        hint: format!("{hint}, or ask for {}", alternatives(runtime, backends)),
+        hint: format!("{hint}, or {}", alternatives(wanted, backends)),
     })
 }
 
-fn auto(runtime: Runtime, floor: IsolationClass, backends: &[&BackendInfo]) -> Result<Choice, Unavailable> {
-    let preferred = preferred(runtime);
-    let what = source(runtime);
+fn auto(wanted: Wanted, floor: IsolationClass, backends: &[&BackendInfo]) -> Result<Choice, Unavailable> {
+    let preferred = wanted.preferred();
     let may =
-        |class: IsolationClass| class.strength() >= floor.strength() && is_offered(class, runtime, backends);
+        |class: IsolationClass| class.strength() >= floor.strength() && wanted.is_offered(class, backends);
     if may(preferred) {
         return Ok(Choice {
             class: preferred,
-            reason: format!("auto: {what}"),
+            reason: format!("auto: {}", wanted.source()),
         });
     }
     let strongest = IsolationClass::ALL
@@ -65,25 +131,25 @@ fn auto(runtime: Runtime, floor: IsolationClass, backends: &[&BackendInfo]) -> R
     match strongest {
         Some(class) => Ok(Choice {
             class,
-            reason: passed_over(runtime, (preferred, class), backends),
+            reason: passed_over(wanted, (preferred, class), backends),
         }),
-        None => Err(nothing(runtime, floor, backends)),
+        None => Err(nothing(wanted, floor, backends)),
     }
 }
 
 /// Says in words which classes would have come before the one that was taken.
 fn passed_over(
-    runtime: Runtime,
+    wanted: Wanted,
     (preferred, taken): (IsolationClass, IsolationClass),
     backends: &[&BackendInfo],
 ) -> String {
     let mut before: Vec<IsolationClass> = IsolationClass::ALL
         .into_iter()
-        .filter(|class| *class != preferred && can_run(*class, runtime))
-        .filter(|class| class.strength() > taken.strength() && !is_offered(*class, runtime, backends))
+        .filter(|class| *class != preferred && wanted.can_run(*class))
+        .filter(|class| class.strength() > taken.strength() && !wanted.is_offered(*class, backends))
         .collect();
     before.sort_by_key(|class| std::cmp::Reverse(class.strength()));
-    if preferred.strength() != taken.strength() && !is_offered(preferred, runtime, backends) {
+    if preferred.strength() != taken.strength() && !wanted.is_offered(preferred, backends) {
         before.insert(0, preferred);
     }
     let names: Vec<&str> = before.into_iter().map(IsolationClass::as_str).collect();
@@ -91,7 +157,7 @@ fn passed_over(
         [] => {
             return format!(
                 "auto: {}; {taken} is the strongest that is offered",
-                source(runtime)
+                wanted.source()
             );
         }
         [one] => ((*one).to_owned(), "is"),
@@ -99,39 +165,55 @@ fn passed_over(
     };
     format!(
         "auto: {}; {list} {verb} not offered {}, {taken} is the strongest that is",
-        source(runtime),
+        wanted.source(),
         place(backends)
     )
 }
 
-fn nothing(runtime: Runtime, floor: IsolationClass, backends: &[&BackendInfo]) -> Unavailable {
+fn nothing(wanted: Wanted, floor: IsolationClass, backends: &[&BackendInfo]) -> Unavailable {
+    let what = match (wanted.runtime, wanted.has_image) {
+        (Runtime::Image, _) => "an image".to_owned(),
+        (runtime, true) => format!("{runtime} in an image"),
+        (runtime, false) => runtime.to_string(),
+    };
     let whys: Vec<String> = IsolationClass::ALL
         .into_iter()
-        .filter(|class| {
-            can_run(*class, runtime) && backends.iter().any(|backend| backend.isolation == *class)
-        })
+        .filter(|class| wanted.can_run(*class) && backends.iter().any(|backend| backend.isolation == *class))
         .map(|class| {
-            if is_offered(class, runtime, backends) {
+            if wanted.is_offered(class, backends) {
                 format!("{class} is weaker than the operator's floor, {floor}")
             } else {
-                let (reason, hint) = explain(class, runtime, backends);
+                let (reason, hint) = explain(class, wanted, backends);
                 format!("{reason} ({hint})")
             }
         })
         .collect();
     let reason = if whys.is_empty() {
-        format!("no node offers a class that can run {runtime}")
+        format!("no node offers a class that can run {what}")
     } else {
-        format!("nothing that may be used can run {runtime}: {}", whys.join("; "))
+        format!("nothing that may be used can run {what}: {}", whys.join("; "))
     };
+    let below: Vec<&str> = IsolationClass::ALL
+        .into_iter()
+        .filter(|class| wanted.is_offered(*class, backends))
+        .map(IsolationClass::as_str)
+        .collect();
+    let doctor = "vulcan doctor says what is missing and how to get it";
     Unavailable {
         reason,
-        hint: "vulcan doctor says what is missing and how to get it".to_owned(),
+        hint: match below.as_slice() {
+            [] => doctor.to_owned(),
+            below => format!(
+                "ask for {} by name, or get what is stronger: {doctor}",
+                below.join(" or ")
+            ),
+        },
     }
 }
 
 /// Says why a class cannot be had, and what would change that.
-fn explain(class: IsolationClass, runtime: Runtime, backends: &[&BackendInfo]) -> (String, String) {
+fn explain(class: IsolationClass, wanted: Wanted, backends: &[&BackendInfo]) -> (String, String) {
+    let runtime = wanted.runtime;
     let doctor = "run vulcan doctor on the node".to_owned();
     let Some(backend) = backends
         .iter()
@@ -150,21 +232,15 @@ fn explain(class: IsolationClass, runtime: Runtime, backends: &[&BackendInfo]) -
             doctor,
         );
     }
-    let info = backend.runtimes.iter().find(|info| info.runtime == runtime);
+    let mut runtimes = backend.runtimes.iter();
+    let info = runtimes.find(|info| info.runtime == runtime && wanted.can_run(class));
     let Some(info) = info else {
         return (
             format!("{class} cannot run {runtime}"),
             "choose another class".to_owned(),
         );
     };
-    let hint = if info.packages.is_empty() {
-        doctor
-    } else {
-        format!(
-            "install it on the node with apt-get install {}",
-            info.packages.join(" ")
-        )
-    };
+    let hint = how_to_get(info).unwrap_or(doctor);
     (
         format!(
             "{class} on node {} cannot run {runtime}: {}",
@@ -174,37 +250,46 @@ fn explain(class: IsolationClass, runtime: Runtime, backends: &[&BackendInfo]) -
     )
 }
 
-fn alternatives(runtime: Runtime, backends: &[&BackendInfo]) -> String {
+/// Says how to get what a runtime lacks; `None` where nothing would help.
+fn how_to_get(info: &RuntimeInfo) -> Option<String> {
+    let named = |prefix: &str| -> Vec<&str> {
+        let packages = info.packages.iter();
+        packages.filter_map(|name| name.strip_prefix(prefix)).collect()
+    };
+    let (images, npm) = (named(IMAGE), named(NPM));
+    let is_debian = |name: &&str| !name.starts_with(IMAGE) && !name.starts_with(NPM);
+    let debian: Vec<&str> = info
+        .packages
+        .iter()
+        .map(String::as_str)
+        .filter(is_debian)
+        .collect();
+    let ways = [
+        (debian, "install it on the node with apt-get install"),
+        (npm, "install it on the node with npm install"),
+        (images, "make its image with vulcan image bootstrap"),
+    ];
+    let ways: Vec<String> = ways
+        .into_iter()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, how)| format!("{how} {}", names.join(" ")))
+        .collect();
+    (!ways.is_empty()).then(|| ways.join(", and "))
+}
+
+fn alternatives(wanted: Wanted, backends: &[&BackendInfo]) -> String {
     let offered: Vec<&str> = IsolationClass::ALL
         .into_iter()
-        .filter(|class| is_offered(*class, runtime, backends))
+        .filter(|class| wanted.is_offered(*class, backends))
         .map(IsolationClass::as_str)
         .collect();
-    if offered.is_empty() {
-        "another runtime".to_owned()
-    } else {
-        format!("auto or {}", offered.join(", "))
+    if !offered.is_empty() {
+        return format!("ask for auto or {}", offered.join(", "));
     }
-}
-
-fn is_offered(class: IsolationClass, runtime: Runtime, backends: &[&BackendInfo]) -> bool {
-    backends.iter().any(|backend| {
-        backend.isolation == class
-            && backend.readiness.is_usable()
-            && backend
-                .runtimes
-                .iter()
-                .any(|info| info.runtime == runtime && info.available)
-    })
-}
-
-/// What `auto` wants first.
-const fn preferred(runtime: Runtime) -> IsolationClass {
-    match runtime {
-        Runtime::Node | Runtime::Typescript => IsolationClass::Isolate,
-        Runtime::Wasm => IsolationClass::Wasm,
-        Runtime::Image => IsolationClass::Gvisor,
-        Runtime::Python | Runtime::Bash | Runtime::Go | Runtime::Binary => IsolationClass::Microvm,
+    if wanted.runtime == Runtime::Image {
+        "leave image out and send code".to_owned()
+    } else {
+        "ask for another runtime".to_owned()
     }
 }
 
@@ -240,8 +325,6 @@ fn place(backends: &[&BackendInfo]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use vulcan_api::RuntimeInfo;
-
     use super::*;
 
     fn backend(isolation: IsolationClass) -> BackendInfo {
@@ -284,19 +367,35 @@ mod tests {
     }
 
     fn row(asked: Isolation, runtime: Runtime, floor: IsolationClass, backends: &[BackendInfo]) -> String {
+        let wanted = Wanted {
+            isolation: asked,
+            runtime,
+            has_image: runtime == Runtime::Image,
+        };
+        row_of(wanted, floor, backends)
+    }
+
+    fn row_of(wanted: Wanted, floor: IsolationClass, backends: &[BackendInfo]) -> String {
+        let Wanted {
+            isolation: asked,
+            runtime,
+            has_image,
+        } = wanted;
+        let what = if has_image && runtime != Runtime::Image {
+            format!("{runtime}+image")
+        } else {
+            runtime.to_string()
+        };
         let offered: Vec<&str> = backends
             .iter()
             .map(|backend| backend.isolation.as_str())
             .collect();
         let all: Vec<&BackendInfo> = backends.iter().collect();
-        let result = match choose(asked, runtime, floor, &all) {
+        let result = match choose(wanted, floor, &all) {
             Ok(choice) => format!("{} | {}", choice.class, choice.reason),
             Err(no) => format!("- | {} | {}", no.reason, no.hint),
         };
-        format!(
-            "{asked} {runtime} floor={floor} [{}] → {result}",
-            offered.join(" ")
-        )
+        format!("{asked} {what} floor={floor} [{}] → {result}", offered.join(" "))
     }
 
     #[test]
@@ -343,9 +442,9 @@ mod tests {
         auto python floor=sandbox [sandbox] → sandbox | auto: Python source; microvm and gvisor are not offered on this node, sandbox is the strongest that is
         auto node floor=sandbox [sandbox] → sandbox | auto: JavaScript source; isolate, microvm and gvisor are not offered on this node, sandbox is the strongest that is
         auto go floor=sandbox [sandbox] → - | nothing that may be used can run go: sandbox on node newt cannot run go: go is not installed (install it on the node with apt-get install golang-go) | vulcan doctor says what is missing and how to get it
-        auto python floor=gvisor [sandbox] → - | nothing that may be used can run python: sandbox is weaker than the operator's floor, gvisor | vulcan doctor says what is missing and how to get it
+        auto python floor=gvisor [sandbox] → - | nothing that may be used can run python: sandbox is weaker than the operator's floor, gvisor | ask for sandbox by name, or get what is stronger: vulcan doctor says what is missing and how to get it
         auto python floor=sandbox [] → - | no node offers a class that can run python | vulcan doctor says what is missing and how to get it
-        auto python floor=sandbox [container] → - | nothing that may be used can run python: container is weaker than the operator's floor, sandbox | vulcan doctor says what is missing and how to get it
+        auto python floor=sandbox [container] → - | nothing that may be used can run python: container is weaker than the operator's floor, sandbox | ask for container by name, or get what is stronger: vulcan doctor says what is missing and how to get it
         auto python floor=container [container] → container | auto: Python source; microvm, gvisor and sandbox are not offered on this node, container is the strongest that is
         auto bash floor=sandbox [container sandbox gvisor microvm] → gvisor | auto: Bash source; microvm is not offered on this node, gvisor is the strongest that is
         auto typescript floor=sandbox [container sandbox gvisor microvm] → gvisor | auto: TypeScript source; isolate and microvm are not offered on this node, gvisor is the strongest that is
@@ -358,5 +457,56 @@ mod tests {
         microvm python floor=sandbox [container sandbox gvisor microvm] → - | microvm cannot be used on node newt: /dev/kvm is missing | run vulcan doctor on the node, or ask for auto or sandbox, container, gvisor
         isolate python floor=sandbox [isolate wasm sandbox container gvisor microvm] → - | isolate cannot run python | choose another class, or ask for auto or sandbox, container, gvisor, microvm
         ");
+    }
+
+    /// A class whose default image for Python was not made.
+    fn imageless(isolation: IsolationClass) -> BackendInfo {
+        let mut backend = backend(isolation);
+        for info in backend
+            .runtimes
+            .iter_mut()
+            .filter(|info| info.runtime == Runtime::Python)
+        {
+            info.available = false;
+            info.detail = "there is no image vulcan/python:latest".to_owned();
+            info.packages = vec!["image:vulcan/python".to_owned()];
+        }
+        backend
+    }
+
+    #[test]
+    fn images_go_to_classes_that_stand_on_one() {
+        use IsolationClass as C;
+        let native = [backend(C::Sandbox), backend(C::Isolate)];
+        let container = [backend(C::Sandbox), backend(C::Container)];
+        let gvisor = [backend(C::Sandbox), backend(C::Gvisor), backend(C::Container)];
+        let strongest = [backend(C::Microvm), backend(C::Container)];
+        let bare = [imageless(C::Gvisor)];
+        let python = |isolation| Wanted {
+            isolation,
+            runtime: Runtime::Python,
+            has_image: true,
+        };
+        let node = Wanted {
+            runtime: Runtime::Node,
+            ..python(Isolation::Auto)
+        };
+        let rows = [
+            row(Isolation::Auto, Runtime::Image, C::Sandbox, &gvisor),
+            row(Isolation::Auto, Runtime::Image, C::Sandbox, &strongest),
+            row(Isolation::Auto, Runtime::Image, C::Sandbox, &container),
+            row(Isolation::Auto, Runtime::Image, C::Container, &container),
+            row(Isolation::Auto, Runtime::Image, C::Sandbox, &native),
+            row(Isolation::Container, Runtime::Image, C::Sandbox, &container),
+            row(Isolation::Gvisor, Runtime::Image, C::Sandbox, &container),
+            row(Isolation::Gvisor, Runtime::Image, C::Sandbox, &native),
+            row_of(python(Isolation::Auto), C::Sandbox, &gvisor),
+            row_of(python(Isolation::Auto), C::Sandbox, &native),
+            row_of(node, C::Sandbox, &gvisor),
+            row_of(python(Isolation::Auto), C::Sandbox, &bare),
+            row(Isolation::Auto, Runtime::Python, C::Sandbox, &bare),
+            row(Isolation::Gvisor, Runtime::Python, C::Sandbox, &bare),
+        ];
+        insta::assert_snapshot!(rows.join("\n"));
     }
 }

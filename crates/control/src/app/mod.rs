@@ -5,6 +5,7 @@
 pub(crate) mod archive;
 mod cursor;
 mod fields;
+mod image_rules;
 mod isolation;
 mod logs;
 mod overview;

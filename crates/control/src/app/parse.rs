@@ -2,9 +2,9 @@
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use vulcan_api::{Isolation, Problem, ProblemKind, ResourceLimits, Runtime, WorkloadSpec};
+use vulcan_api::{Isolation, Problem, ProblemKind, ResourceLimits, Reuse, Runtime, WorkloadSpec};
 
-use super::Refused;
+use super::{Refused, image_rules};
 
 /// The longest part of serde's message or of a path that is repeated, in characters.
 const MESSAGE_CHARS_MAX: usize = 300;
@@ -15,9 +15,10 @@ const DIAGNOSE_BYTES_MAX: usize = 1024 * 1024;
 ///
 /// # Errors
 ///
-/// `malformed-body` when the bytes are no JSON, `invalid-field` when the JSON is no spec.
+/// `malformed-body` when the bytes are no JSON, `invalid-field` when the JSON is no spec, or its image does not go with the
+/// rest.
 pub(super) fn spec(body: &[u8], limits: &ResourceLimits) -> Result<WorkloadSpec, Refused> {
-    serde_json::from_slice(body).map_err(|error| {
+    let spec: WorkloadSpec = serde_json::from_slice(body).map_err(|error| {
         // The error's own category takes a number where a name belongs for bad syntax: asked is whether it is JSON at all.
         if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
             return invalid_field(body, limits, &error);
@@ -27,7 +28,32 @@ pub(super) fn spec(body: &[u8], limits: &ResourceLimits) -> Result<WorkloadSpec,
             ProblemKind::MalformedBody,
             format!("the body is not JSON that can be read: {message}"),
         )
-    })
+    })?;
+    // A list would be read as the fields in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(no_object(body, limits));
+    }
+    // Only what runs an image may leave its runtime out: nobody else pays for the second look.
+    let has_runtime = spec.runtime != Runtime::Image || names_runtime(body);
+    image_rules::check(&spec, has_runtime)?;
+    Ok(spec)
+}
+
+fn no_object(body: &[u8], limits: &ResourceLimits) -> Refused {
+    let given = (body.len() <= DIAGNOSE_BYTES_MAX)
+        .then(|| serde_json::from_slice::<Value>(body).ok())
+        .flatten();
+    Problem::new(ProblemKind::InvalidField, "body: it is no object")
+        .with_field("body", given, allowed("body", limits))
+        .into()
+}
+
+fn names_runtime(body: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        runtime: Option<IgnoredAny>,
+    }
+    serde_json::from_slice(body).is_ok_and(|named: Named| named.runtime.is_some())
 }
 
 /// Reads the body again to find the field; a good body never comes here.
@@ -42,16 +68,11 @@ fn invalid_field(body: &[u8], limits: &ResourceLimits, error: &serde_json::Error
         .then(|| serde_json::from_slice::<Value>(body).ok())
         .flatten();
     let is_root = path.is_empty() || path == ".";
-    let is_without_runtime = value
-        .as_ref()
-        .and_then(Value::as_object)
-        .is_some_and(|object| !object.contains_key("runtime"));
-    let (field, given) = match (is_root, is_without_runtime) {
-        (true, true) => ("runtime".to_owned(), None),
-        (true, false) => ("body".to_owned(), value.filter(|value| !value.is_object())),
+    let (field, given) = match is_root {
+        true => ("body".to_owned(), value.filter(|value| !value.is_object())),
         // It may be a secret.
-        (false, _) if path.starts_with("env") => (path, None),
-        (false, _) => {
+        false if path.starts_with("env") => (path, None),
+        false => {
             let given = value
                 .as_ref()
                 .and_then(|value| value.pointer(&pointer(&path)))
@@ -90,7 +111,9 @@ pub(super) fn allowed(field: &str, limits: &ResourceLimits) -> String {
         "code" => "a string: the source text; exactly one of code and code_archive".to_owned(),
         "code_archive" => "a string: a tar.gz archive in base64; exactly one of code and code_archive".to_owned(),
         "entrypoint" => "a string: a relative path".to_owned(),
-        "args" => "an array of strings".to_owned(),
+        "args" | "command" => "an array of strings".to_owned(),
+        "image" => "the name of an image, [host[:port]/]repository[:tag][@sha256:digest]".to_owned(),
+        "reuse" => format!("one of {}", names(Reuse::ALL.into_iter().map(Reuse::as_str))),
         "input" => "any JSON value".to_owned(),
         "env" | "labels" => "an object whose values are strings".to_owned(),
         "network" => "none; egress is not available yet".to_owned(),
@@ -103,8 +126,8 @@ pub(super) fn allowed(field: &str, limits: &ResourceLimits) -> String {
             "resources.timeout_s" => format!("a number from {} to {}", min.timeout_s, max.timeout_s),
             _ => "an object with cpus, mem_mb, disk_mb, pids, timeout_s; each at most once".to_owned(),
         },
-        _ => "an object with runtime, isolation, code, code_archive, entrypoint, args, input, env, resources, network, \
-              labels, idempotent; each at most once"
+        _ => "an object with runtime, image, command, isolation, code, code_archive, entrypoint, args, input, env, \
+              resources, network, reuse, labels, idempotent; each at most once"
             .to_owned(),
     }
 }
@@ -153,9 +176,15 @@ mod tests {
             "",
             "{",
             "[]",
+            r#" ["python"]"#,
             "nil",
             "7",
+            r#"{}"#,
             r#"{"code":"x"}"#,
+            r#"{"image":"alpine","code":"x"}"#,
+            r#"{"image":"Alpine"}"#,
+            r#"{"image":7}"#,
+            r#"{"runtime":"image"}"#,
             r#"{"runtime":"ruby"}"#,
             r#"{"runtime":7}"#,
             r#"{"runtime":"python","cod":"x"}"#,
@@ -180,9 +209,15 @@ mod tests {
                                                            400 malformed-body []
         {                                                  400 malformed-body []
         []                                                 422 invalid-field [body = []]
+         ["python"]                                        422 invalid-field [body = ["python"]]
         nil                                                400 malformed-body []
         7                                                  422 invalid-field [body = 7]
+        {}                                                 422 invalid-field [runtime = -]
         {"code":"x"}                                       422 invalid-field [runtime = -]
+        {"image":"alpine","code":"x"}                      422 invalid-field [runtime = -]
+        {"image":"Alpine"}                                 422 invalid-field [image = "Alpine"]
+        {"image":7}                                        422 invalid-field [image = 7]
+        {"runtime":"image"}                                422 invalid-field [image = -]
         {"runtime":"ruby"}                                 422 invalid-field [runtime = "ruby"]
         {"runtime":7}                                      422 invalid-field [runtime = 7]
         {"runtime":"python","cod":"x"}                     422 invalid-field [cod = "x"]

@@ -5,11 +5,15 @@ use bytes::Bytes;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use vulcan_api::{
-    BackendInfo, Code, IsolationClass, Network, Problem, ProblemKind, Program, ResourceLimits, Resources,
-    Runtime, WorkloadSpec,
+    BackendInfo, Code, ImageProgram, IsolationClass, Network, Problem, ProblemKind, Program, ResourceLimits,
+    Resources, Runtime, WorkloadSpec,
 };
 
-use super::{Refused, archive, fields, isolation, parse};
+use super::{
+    Refused, archive, fields,
+    isolation::{self, Wanted},
+    parse,
+};
 
 /// What the operator allows.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +41,15 @@ pub(super) fn prepare(body: &[u8], rules: &Rules, backends: &[&BackendInfo]) -> 
     if spec.network != Network::None {
         return Err(network_unavailable());
     }
-    fields::args(&spec.args)?;
+    fields::words("args", &spec.args)?;
+    fields::words("command", &spec.command)?;
     fields::env(&spec.env)?;
     fields::labels(&spec.labels)?;
     let resources = fields::resources(&spec.resources, &rules.limits)?;
     let input = Bytes::from(serde_json::to_vec(&spec.input).expect("a JSON value has string keys"));
     fields::input(input.len(), rules.input_bytes_max)?;
     // What costs the most comes last: nothing is unpacked for a request that is refused anyway.
-    let choice = isolation::choose(spec.isolation, spec.runtime, rules.isolation_floor, backends)
+    let choice = isolation::choose(Wanted::by(&spec), rules.isolation_floor, backends)
         .map_err(|no| isolation_unavailable(&spec, &no))?;
     let code = code(&mut spec, &resources, rules)?;
     let program = Program {
@@ -66,6 +71,13 @@ pub(super) fn prepare(body: &[u8], rules: &Rules, backends: &[&BackendInfo]) -> 
 }
 
 fn code(spec: &mut WorkloadSpec, resources: &Resources, rules: &Rules) -> Result<Code, Refused> {
+    if spec.runtime == Runtime::Image {
+        // What is left empty is the image's own: the node knows the image.
+        return Ok(Code::Image(ImageProgram {
+            argv: std::mem::take(&mut spec.command),
+            ..ImageProgram::default()
+        }));
+    }
     let entrypoint = spec.entrypoint.as_deref().map(fields::entrypoint).transpose()?;
     match (spec.code.take(), spec.code_archive.take()) {
         (Some(code), None) => {

@@ -94,8 +94,8 @@ impl Store {
     /// As of [`Error`].
     pub(crate) async fn workload_list_unfinished(&self) -> Result<Vec<Unfinished>, Error> {
         let query = format!(
-            "SELECT {}, generation, idempotent, workload_programs.runtime AS program_runtime, form, entrypoint, code,
-                 input, args, env
+            "SELECT {}, generation, idempotent, workload_programs.runtime AS program_runtime,
+                 workload_programs.image AS program_image, form, entrypoint, code, command, input, args, env
              FROM workloads LEFT JOIN workload_programs ON workload_id = workloads.id
              WHERE status IN ('pending', 'running') ORDER BY workloads.id",
             row::COLUMNS

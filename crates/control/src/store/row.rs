@@ -14,7 +14,7 @@ use super::Error;
 /// The columns that [`record`] reads, in its order.
 pub(super) const COLUMNS: &str = "workloads.id, project, status, isolation, isolation_used, isolation_reason, \
     workloads.runtime, node, input_digest, output, exit_code, error, resources, network, usage, start_kind, queued_ms, \
-    start_ms, run_ms, duration_ms, created_at, started_at, finished_at, logs_truncated, labels, reuse";
+    start_ms, run_ms, duration_ms, created_at, started_at, finished_at, logs_truncated, labels, reuse, workloads.image";
 
 /// Writes a value as JSON text.
 pub(super) fn json<T: Serialize>(value: &T) -> String {
@@ -41,7 +41,7 @@ pub(super) fn record(row: &SqliteRow) -> Result<Workload, Error> {
         isolation_used: columns.class()?,
         isolation_reason: row.try_get(5)?,
         runtime: columns.parsed(6, "runtime")?,
-        image: None,
+        image: columns.parsed_option(26, "image")?,
         node: columns.parsed_option::<NodeName>(7, "node")?,
         input_digest: row.try_get(8)?,
         output: columns.json_option(9, "output")?,
@@ -78,18 +78,24 @@ pub(super) fn program(row: &SqliteRow, id: &str) -> Result<Option<Program>, Erro
     let runtime: String = row.try_get("program_runtime")?;
     let bytes = Bytes::from(row.try_get::<Vec<u8>, _>("code")?);
     let entrypoint: String = row.try_get("entrypoint")?;
+    let image: Option<String> = row.try_get("program_image")?;
     let code = match form.as_str() {
         "file" => Code::File {
             name: entrypoint,
             bytes,
         },
         "archive" => Code::Archive { bytes, entrypoint },
-        "image" => Code::Image(ImageProgram::default()),
+        "image" => Code::Image(ImageProgram {
+            argv: serde_json::from_str(&row.try_get::<String, _>("command")?).map_err(|_| bad("command"))?,
+            ..ImageProgram::default()
+        }),
         _ => return Err(bad("form")),
     };
     Ok(Some(Program {
         runtime: Runtime::from_str(&runtime).map_err(|_| bad("runtime"))?,
-        image: None,
+        image: image
+            .map(|name| name.parse().map_err(|_| bad("image")))
+            .transpose()?,
         code,
         input: Bytes::from(row.try_get::<Vec<u8>, _>("input")?),
         args: serde_json::from_str(&row.try_get::<String, _>("args")?).map_err(|_| bad("args"))?,

@@ -78,7 +78,7 @@ pub(super) async fn insert_wholes(
     let mut query = QueryBuilder::<Sqlite>::new(
         "INSERT INTO workloads (id, project, status, isolation, isolation_used, isolation_reason, runtime, node, generation,
              idempotent, input_digest, output, exit_code, error, resources, network, usage, start_kind, queued_ms, start_ms,
-             run_ms, duration_ms, created_at, started_at, finished_at, logs_truncated, labels, reuse) ",
+             run_ms, duration_ms, created_at, started_at, finished_at, logs_truncated, labels, reuse, image) ",
     );
     query.push_values(records, |mut values, record| {
         values
@@ -109,7 +109,8 @@ pub(super) async fn insert_wholes(
             .push_bind(record.finished_at.map(Timestamp::as_millis))
             .push_bind(record.logs_truncated)
             .push_bind((!record.labels.is_empty()).then(|| row::json(&record.labels)))
-            .push_bind(record.reuse.as_str());
+            .push_bind(record.reuse.as_str())
+            .push_bind(record.image.as_ref().map(ToString::to_string));
     });
     query.build().execute(connection).await?;
     Ok(())

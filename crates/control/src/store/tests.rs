@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use vulcan_api::{
-    Code, ErrorCode, Isolation, IsolationClass, Network, Program, Resources, Reuse, Runtime, StartKind,
-    Status, Timestamp, Usage, Workload, WorkloadError, WorkloadId,
+    Code, ErrorCode, ImageProgram, Isolation, IsolationClass, Network, Program, Resources, Reuse, Runtime,
+    StartKind, Status, Timestamp, Usage, Workload, WorkloadError, WorkloadId,
 };
 
 use super::{Error, Filter, Insert, OpenOptions, Page, Store, Write, Written};
@@ -62,7 +62,7 @@ fn insertion(record: &Workload, program: Option<Program>) -> Write {
 
 fn pending(number: u128) -> Workload {
     Workload {
-        image: None,
+        image: Some("alpine:3.20".parse().unwrap()),
         id: WorkloadId::generate(Timestamp::from_millis(1_763_000_000_000), number),
         project: "default".to_owned(),
         status: Status::Pending,
@@ -206,6 +206,58 @@ async fn a_program_is_kept_until_the_end() {
         .await
         .unwrap();
     assert!(left.is_empty());
+}
+
+#[tokio::test]
+async fn a_command_in_an_image_is_kept_until_the_end() {
+    let opened = open().await;
+    let program = Program {
+        image: pending(1).image,
+        runtime: Runtime::Image,
+        code: Code::Image(ImageProgram {
+            argv: vec!["ls".to_owned(), "ü \"".to_owned()],
+            ..ImageProgram::default()
+        }),
+        ..program()
+    };
+    opened.insert(&pending(1), Some(program.clone())).await.unwrap();
+
+    let opened = opened.reopen().await;
+
+    let unfinished = opened.store.workload_list_unfinished().await.unwrap();
+    assert_eq!(unfinished[0].program, Some(program));
+}
+
+#[tokio::test]
+async fn records_from_before_there_were_images_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.db");
+    let mut migrator = sqlx::migrate!("./migrations");
+    let former = migrator.migrations.iter().filter(|step| step.version < 4);
+    migrator.migrations = former.cloned().collect();
+    let options = sqlx::sqlite::SqliteConnectOptions::new()
+        .filename(&path)
+        .create_if_missing(true);
+    let former = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    migrator.run(&former).await.unwrap();
+    let id = pending(1).id.to_string();
+    for statement in [
+        "INSERT INTO workloads (id, project, status, isolation, runtime, generation, idempotent, input_digest, resources,
+             network, created_at, logs_truncated)
+         VALUES ($1, 'default', 'pending', 'auto', 'node', 0, FALSE, '00',
+             '{\"cpus\":1.0,\"mem_mb\":128,\"disk_mb\":64,\"pids\":32,\"timeout_s\":30.0}', 'none', 0, FALSE)",
+        "INSERT INTO workload_programs (workload_id, runtime, form, entrypoint, code, input, args, env)
+         VALUES ($1, 'node', 'archive', 'a.js', X'1f8b00', CAST('null' AS BLOB), '[\"-v\"]', '{\"A\":\"b\"}')",
+    ] {
+        sqlx::query(statement).bind(&id).execute(&former).await.unwrap();
+    }
+    former.close().await;
+
+    let opened = open_in(dir).await;
+
+    let unfinished = opened.store.workload_list_unfinished().await.unwrap();
+    assert_eq!(unfinished[0].record.image, None);
+    assert_eq!(unfinished[0].program, Some(program()));
 }
 
 #[tokio::test]

@@ -178,8 +178,8 @@ async fn insert(connection: &mut SqliteConnection, new: &Insert) -> Result<(), E
     sqlx::query(
         "INSERT INTO workloads (id, project, status, isolation, isolation_used, isolation_reason, runtime, node,
              generation, idempotent, input_digest, resources, network, created_at, logs_truncated, labels,
-             reuse)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+             reuse, image)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(record.id.to_string())
     .bind(&record.project)
@@ -199,6 +199,7 @@ async fn insert(connection: &mut SqliteConnection, new: &Insert) -> Result<(), E
     .bind(record.logs_truncated)
     .bind((!record.labels.is_empty()).then(|| row::json(&record.labels)))
     .bind(record.reuse.as_str())
+    .bind(record.image.as_ref().map(ToString::to_string))
     .execute(connection)
     .await?;
     Ok(())
@@ -209,14 +210,15 @@ async fn insert_program(
     workload: WorkloadId,
     program: &Program,
 ) -> Result<(), Error> {
-    let form = match &program.code {
-        Code::File { .. } => "file",
-        Code::Archive { .. } => "archive",
-        Code::Image(_) => "image",
+    let (form, command) = match &program.code {
+        Code::File { .. } => ("file", None),
+        Code::Archive { .. } => ("archive", None),
+        // Whatever else such a program may say is the image's own, and filled in by the node.
+        Code::Image(image) => ("image", Some(row::json(&image.argv))),
     };
     sqlx::query(
-        "INSERT INTO workload_programs (workload_id, runtime, form, entrypoint, code, input, args, env)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO workload_programs (workload_id, runtime, form, entrypoint, code, input, args, env, image, command)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(workload.to_string())
     .bind(program.runtime.as_str())
@@ -226,6 +228,8 @@ async fn insert_program(
     .bind(program.input.as_ref())
     .bind(row::json(&program.args))
     .bind(row::json(&program.env))
+    .bind(program.image.as_ref().map(ToString::to_string))
+    .bind(command)
     .execute(connection)
     .await?;
     Ok(())
