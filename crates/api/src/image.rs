@@ -340,6 +340,24 @@ impl fmt::Debug for RegistryCredentials {
     }
 }
 
+/// Says what to remove of what nobody needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePrune {
+    /// Whether images with names go as well, where no instance uses them and no default of a runtime names them.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// Says which of the platform's own images to make.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImageBootstrap {
+    /// Their names, as `vulcan/python`; all of them where it is left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<ImageName>,
+}
+
 /// Says how to build an image; the context, a tar archive with gzip or without, is the body of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

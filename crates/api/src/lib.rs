@@ -6,6 +6,7 @@
 mod benchmark;
 mod ids;
 mod image;
+mod image_reference;
 mod inventory;
 mod isolation;
 mod log;
@@ -23,9 +24,11 @@ pub use benchmark::{
 };
 pub use ids::{BenchmarkId, IdError, InstanceId, NodeName, WorkloadId};
 pub use image::{
-    IMAGE_NAME_BYTES_MAX, Image, ImageArchive, ImageBuild, ImageConfig, ImageEvent, ImageLayer, ImageList,
-    ImageName, ImageNameError, ImagePull, ImagesRemoved, RegistryCredentials,
+    IMAGE_NAME_BYTES_MAX, Image, ImageArchive, ImageBootstrap, ImageBuild, ImageConfig, ImageEvent,
+    ImageLayer, ImageList, ImageName, ImageNameError, ImagePrune, ImagePull, ImagesRemoved,
+    RegistryCredentials,
 };
+pub use image_reference::{IMAGE_DIGEST_DIGITS_MIN, ImageReference, ImageReferenceError};
 pub use inventory::{
     BackendInfo, BackendList, NodeCapacity, NodeInfo, NodeList, PoolInfo, Readiness, RuntimeInfo, Stats,
     StatusCounts,

@@ -59,8 +59,8 @@ problem_kinds! {
     ImageInUse = "image-in-use", 409, "The image is in use";
     /// The body is larger than the limit.
     BodyTooLarge = "body-too-large", 413, "The body is larger than the limit";
-    /// The body's media type is not JSON.
-    UnsupportedMediaType = "unsupported-media-type", 415, "The body must be application/json";
+    /// The body's media type is not one that the path takes.
+    UnsupportedMediaType = "unsupported-media-type", 415, "The body has a media type that is not taken";
     /// A field is unknown, missing, or of the wrong type or value.
     InvalidField = "invalid-field", 422, "A field of the request cannot be used";
     /// A limit that was asked for lies outside of what the operator allows.

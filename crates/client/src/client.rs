@@ -15,7 +15,7 @@ use crate::{ClientError, Endpoint, ListQuery, LogOptions, LogTail, RunOptions, h
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer may take that needs no program to run.
-const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long the whole upload and the answer of a submission may take.
 const SUBMIT_LIMIT: Duration = Duration::from_secs(120);
 /// What a synchronous run is given beyond the workload's own limit, for the queue.
@@ -29,11 +29,11 @@ const SUBMITS_MAX: u32 = 3;
 
 /// A client of one server. Cheap to clone; clones share connections.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     base: Url,
     endpoint: Endpoint,
     name: String,
@@ -49,11 +49,11 @@ impl Inner {
     }
 
     /// `path` is one of ours or made of checked ids: it always joins.
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    fn call(&self, what: &'static str, limit: Duration) -> Call<'_> {
+    pub(crate) fn call(&self, what: &'static str, limit: Duration) -> Call<'_> {
         Call {
             endpoint: &self.name,
             what,

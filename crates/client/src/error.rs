@@ -63,6 +63,13 @@ pub enum ClientError {
         /// The limit.
         limit_bytes: usize,
     },
+    /// What came could not be written where it was to go.
+    #[error("what the server sent could not be written")]
+    Write {
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The request could not be made at all: a defect of the client or of the system below.
     #[error("the HTTP client could not be set up")]
     Setup {
@@ -90,7 +97,7 @@ impl ClientError {
             Self::Malformed { .. } => {
                 Some("something else may listen there, or a vulcan server of another version".to_owned())
             }
-            Self::Endpoint(_) | Self::TooLarge { .. } | Self::Setup { .. } => None,
+            Self::Endpoint(_) | Self::TooLarge { .. } | Self::Write { .. } | Self::Setup { .. } => None,
         }
     }
 
@@ -105,6 +112,7 @@ impl ClientError {
             | Self::Timeout { .. }
             | Self::Malformed { .. }
             | Self::TooLarge { .. }
+            | Self::Write { .. }
             | Self::Setup { .. } => None,
         }
     }

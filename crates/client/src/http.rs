@@ -87,7 +87,7 @@ impl Call<'_> {
         }
     }
 
-    fn timeout(self) -> ClientError {
+    pub(crate) fn timeout(self) -> ClientError {
         ClientError::Timeout {
             endpoint: self.endpoint.to_owned(),
             what: self.what,

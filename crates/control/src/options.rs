@@ -32,8 +32,10 @@ pub struct Options {
     pub held_bytes_max: usize,
     /// The largest body of a request, in bytes.
     pub body_bytes_max: usize,
-    /// How long a body may take to arrive.
+    /// How long a body may take to arrive, and how long an upload in pieces may say nothing.
     pub body_timeout: Duration,
+    /// The largest upload in pieces, of an image or of what one is built from, in bytes.
+    pub upload_bytes_max: u64,
     /// Names with a dot under which the server may be addressed; others are refused, so that a web page whose name is made
     /// to lead to a loopback address cannot use the server. Addresses, `localhost` and names without a dot always work.
     pub public_hosts: Vec<String>,
@@ -83,6 +85,7 @@ impl Options {
             held_bytes_max: 1024 * 1024 * 1024,
             body_bytes_max: 64 * 1024 * 1024,
             body_timeout: Duration::from_secs(60),
+            upload_bytes_max: 8 * 1024 * 1024 * 1024,
             public_hosts: Vec::new(),
             retention: Retention::default(),
             idempotency_key_lifetime: Duration::from_secs(24 * 3600),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod errors;
+mod images;
 mod logs;
 mod requests;
 mod server;

@@ -173,7 +173,7 @@ pub(super) fn entrypoint(path: &str) -> Result<String, Refused> {
 /// # Errors
 ///
 /// The rule that the path breaks, in words.
-pub(super) fn relative_path(path: &str) -> Result<String, String> {
+pub(crate) fn relative_path(path: &str) -> Result<String, String> {
     if path.len() > PATH_BYTES_MAX {
         return Err(format!("a path of at most {PATH_BYTES_MAX} bytes"));
     }

@@ -39,11 +39,18 @@ impl Service {
 
     /// Returns why the server does not take workloads; `None` when it does.
     pub(crate) fn why_not_ready(&self) -> Option<&'static str> {
-        if self.is_draining.load(Ordering::Relaxed) {
-            return Some("the server is shutting down");
+        if let Some(reason) = self.why_draining() {
+            return Some(reason);
         }
         let has_ready_node = self.shared.inventory.borrow().nodes().any(|node| node.ready);
         (!has_ready_node).then_some("no node is ready")
+    }
+
+    /// Returns why nothing new is begun; `None` while the server goes on.
+    pub(crate) fn why_draining(&self) -> Option<&'static str> {
+        self.is_draining
+            .load(Ordering::Relaxed)
+            .then_some("the server is shutting down")
     }
 
     /// Returns the platform at a glance.

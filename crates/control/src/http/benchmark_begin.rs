@@ -9,14 +9,17 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
 };
-use serde_json::Value;
-use vulcan_api::{Benchmark, BenchmarkSpec, BenchmarkWork, IsolationClass, Problem, ProblemKind};
+use vulcan_api::{Benchmark, BenchmarkSpec, BenchmarkWork, IsolationClass, Problem};
 
-use super::{parameters::Parameters, workload_run::read};
+use super::{object::Shape, parameters::Parameters, workload_run::read};
 use crate::{app::Refused, service::Handle};
 
-/// The longest body, in bytes: every class and every work by name fit in many times.
-const BODY_BYTES_MAX: usize = 16 * 1024;
+const SHAPE: Shape = Shape {
+    // Every class and every work by name fit in many times.
+    bytes_max: 16 * 1024,
+    allowed,
+    secret: "",
+};
 
 /// Begins a benchmark, and answers with its first record; one at a time.
 ///
@@ -50,53 +53,17 @@ pub(super) async fn handle(
 
 /// Reads a spec; each class and work counts once.
 fn parse(body: &[u8]) -> Result<BenchmarkSpec, Refused> {
-    if body.len() > BODY_BYTES_MAX {
-        let allowed = format!("at most {BODY_BYTES_MAX} bytes");
-        let detail = format!("the body is too large: {allowed}");
-        return Err(Problem::new(ProblemKind::BodyTooLarge, detail)
-            .with_field("body", Value::from(body.len()), allowed)
-            .into());
-    }
-    let value: Value = serde_json::from_slice(body).map_err(|error| {
-        Refused::new(
-            ProblemKind::MalformedBody,
-            format!("the body is not JSON: {error}"),
-        )
-    })?;
-    // A list would be read as the fields in their order.
-    if !value.is_object() {
-        return Err(invalid("body", Some(value), "it is no object"));
-    }
-    let mut spec: BenchmarkSpec = serde_path_to_error::deserialize(&value).map_err(|error| {
-        let path = error.path().to_string();
-        let pointer = format!("/{}", path.replace(['.', '['], "/").replace(']', ""));
-        invalid(
-            &path,
-            value.pointer(&pointer).cloned(),
-            &error.inner().to_string(),
-        )
-    })?;
+    let mut spec: BenchmarkSpec = SHAPE.read(body)?;
     if let Some(samples) = spec.samples
         && !(1..=BenchmarkSpec::SAMPLES_MAX).contains(&samples)
     {
-        return Err(invalid(
-            "samples",
-            Some(samples.into()),
-            "it lies outside of its limits",
-        ));
+        return Err(SHAPE.invalid("samples", Some(samples.into()), "it lies outside of its limits"));
     }
     spec.classes.sort_by_key(|class| class.as_str());
     spec.classes.dedup();
     spec.works.sort();
     spec.works.dedup();
     Ok(spec)
-}
-
-fn invalid(field: &str, value: Option<Value>, reason: &str) -> Refused {
-    let reason: String = reason.chars().take(300).collect();
-    Problem::new(ProblemKind::InvalidField, format!("{field}: {reason}"))
-        .with_field(field, value, allowed(field))
-        .into()
 }
 
 fn allowed(field: &str) -> String {
@@ -136,7 +103,7 @@ mod tests {
     #[test]
     fn a_bad_body_is_told_by_its_field() {
         assert_eq!(refused("{"), "malformed-body ");
-        assert_eq!(refused(&" ".repeat(BODY_BYTES_MAX + 1)), "body-too-large body");
+        assert_eq!(refused(&" ".repeat(SHAPE.bytes_max + 1)), "body-too-large body");
         assert_eq!(refused("[1]"), "invalid-field body");
         assert_eq!(refused(r#"{"clases": []}"#), "invalid-field clases");
         assert_eq!(refused(r#"{"classes": ["vm"]}"#), "invalid-field classes[0]");

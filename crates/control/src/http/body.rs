@@ -93,7 +93,12 @@ fn memory_full() -> Refused {
     Refused::overloaded("other requests hold all the memory that bodies may hold; try again later")
 }
 
-fn announced(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
+/// Returns the length that the head of a request announces.
+///
+/// # Errors
+///
+/// `invalid-parameter`.
+pub(super) fn announced(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
     let Some(value) = headers.get(header::CONTENT_LENGTH) else {
         return Ok(None);
     };

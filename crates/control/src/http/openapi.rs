@@ -45,6 +45,10 @@ pub(super) fn info() -> OpenApi {
         )
         .tags(Some([
             tag("workloads", "Run code, and see what became of it"),
+            tag(
+                "images",
+                "What workloads stand on: pull, build, import and export images",
+            ),
             tag("benchmarks", "Measure what each class of isolation costs here"),
             tag("platform", "What the platform has and how it does"),
         ]))

@@ -7,7 +7,9 @@ use axum::{
     http::{HeaderMap, HeaderName, request::Parts},
 };
 use serde_json::Value;
-use vulcan_api::{IdError, NodeName, Problem, ProblemKind, WorkloadId};
+use vulcan_api::{
+    IdError, ImageName, ImageNameError, ImageReference, NodeName, Problem, ProblemKind, WorkloadId,
+};
 
 use crate::app::Refused;
 
@@ -46,6 +48,23 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
+/// The image in the path.
+pub(super) struct Reference(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Reference {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        let text = path_text(parts, state).await?;
+        match text.parse::<ImageReference>() {
+            Ok(reference) => Ok(Self(reference.to_string())),
+            Err(error) => Err(Problem::new(ProblemKind::InvalidId, error.to_string())
+                .with_field("image", Value::from(text), error.to_string())
+                .into()),
+        }
+    }
+}
+
 async fn path_text<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, Refused> {
     match Path::<String>::from_request_parts(parts, state).await {
         Ok(Path(text)) => Ok(text),
@@ -69,20 +88,50 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await else {
-            return Err(Refused::new(
+        Repeated::from_request_parts(parts, state).await?.once()
+    }
+}
+
+/// The parameters of the query, in their order, of which one may be there several times.
+pub(super) struct Repeated(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Repeated {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
+        match Query::<Vec<(String, String)>>::from_request_parts(parts, state).await {
+            Ok(Query(pairs)) => Ok(Self(pairs)),
+            Err(_) => Err(Refused::new(
                 ProblemKind::InvalidParameter,
                 "the query is not made of name=value pairs in UTF-8",
-            ));
-        };
+            )),
+        }
+    }
+}
+
+impl Repeated {
+    /// Makes them of pairs.
+    #[cfg(test)]
+    pub(super) const fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    /// Takes every value of one parameter out; the others must be there once.
+    pub(super) fn take(self, name: &str) -> Result<(Vec<String>, Parameters), Refused> {
+        let (taken, rest): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(given, _)| given == name);
+        let values = taken.into_iter().map(|(_, value)| value).collect();
+        Ok((values, Self(rest).once()?))
+    }
+
+    fn once(self) -> Result<Parameters, Refused> {
         let mut all = BTreeMap::new();
-        for (name, value) in pairs {
+        for (name, value) in self.0 {
             if all.contains_key(&name) {
                 return Err(invalid(&name, Some(&value), "given once"));
             }
             all.insert(name, value);
         }
-        Ok(Self(all))
+        Ok(Parameters(all))
     }
 }
 
@@ -113,6 +162,16 @@ impl Parameters {
             .map(|text| {
                 text.parse()
                     .map_err(|error: String| invalid(name, Some(text), &error))
+            })
+            .transpose()
+    }
+
+    /// Returns the name of an image.
+    pub(super) fn image_name(&self, name: &str) -> Result<Option<ImageName>, Refused> {
+        self.text(name)
+            .map(|text| {
+                text.parse()
+                    .map_err(|error: ImageNameError| invalid(name, Some(text), &error.to_string()))
             })
             .transpose()
     }

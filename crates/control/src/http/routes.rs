@@ -14,7 +14,8 @@ use vulcan_api::ProblemKind;
 
 use super::{
     backend_list, benchmark_begin, benchmark_cancel, benchmark_get, benchmark_list, docs_page, health,
-    metrics_text, node_get, node_list, openapi, problem_page,
+    image_bootstrap, image_build, image_export, image_get, image_import, image_list, image_prune, image_pull,
+    image_remove, metrics_text, node_get, node_list, openapi, problem_page,
     request::{self, Requests},
     stats_get, workload_get, workload_kill, workload_list, workload_logs, workload_run, workload_submit,
 };
@@ -46,6 +47,14 @@ pub(super) fn api() -> OpenApiRouter<Handle> {
         .routes(routes!(backend_list::handle))
         .routes(routes!(node_list::handle))
         .routes(routes!(node_get::handle))
+        .routes(routes!(image_list::handle))
+        .routes(routes!(image_get::handle, image_remove::handle))
+        .routes(routes!(image_export::handle))
+        .routes(routes!(image_prune::handle))
+        .routes(routes!(image_pull::handle))
+        .routes(routes!(image_bootstrap::handle))
+        .routes(routes!(image_build::handle))
+        .routes(routes!(image_import::handle))
         .routes(routes!(benchmark_list::handle, benchmark_begin::handle))
         .routes(routes!(benchmark_get::handle, benchmark_cancel::handle))
         .routes(routes!(stats_get::handle))

@@ -20,6 +20,8 @@ use vulcan_bus::{
     NodeStatus, Report, StopReason, WorkloadEnd, WorkloadReport, WorkloadState,
 };
 
+use crate::node_images;
+
 /// A log and whether it is over.
 type Log = (Vec<LogLine>, bool);
 
@@ -32,6 +34,7 @@ pub(crate) struct Memory {
     pub(crate) stopped: Vec<(WorkloadId, StopReason)>,
     pub(crate) acknowledged: Vec<WorkloadId>,
     pub(crate) forgotten: HashSet<WorkloadId>,
+    pub(crate) images: Arc<Mutex<node_images::Seen>>,
     logs: BTreeMap<WorkloadId, watch::Sender<Log>>,
     rejected: HashSet<WorkloadId>,
 }
@@ -115,6 +118,18 @@ impl FakeNode {
             runtimes,
             abilities: vec!["exec".to_owned()],
         };
+        // Runs images and nothing else, so that what else there is stays the sandbox's.
+        let image = |info: &RuntimeInfo| info.runtime == Runtime::Image;
+        let gvisor = BackendInfo {
+            isolation: IsolationClass::Gvisor,
+            runtimes: backend
+                .runtimes
+                .iter()
+                .filter(|info| image(info))
+                .cloned()
+                .collect(),
+            ..backend.clone()
+        };
         let workloads = self.lock(|memory| {
             memory
                 .has
@@ -124,7 +139,7 @@ impl FakeNode {
         });
         self.send(Report::Status(Box::new(NodeStatus {
             node,
-            backends: vec![backend],
+            backends: vec![backend, gvisor],
             workloads,
         })))
         .await;
@@ -156,8 +171,10 @@ impl FakeNode {
             }
             Command::Forget { workloads } => self.lock(|memory| memory.forgotten.extend(workloads)),
             Command::Measure(what) => measure(what),
-            // This node has none: whoever asks hears that it is gone.
-            Command::Image(what) => drop(what),
+            Command::Image(what) => {
+                let seen = self.lock(|memory| Arc::clone(&memory.images));
+                tokio::spawn(node_images::obey(what, seen));
+            }
         }
     }
 

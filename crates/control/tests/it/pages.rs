@@ -32,24 +32,33 @@ async fn the_description_names_every_route_and_no_reference_dangles() {
         }
     }
     insta::assert_snapshot!(operations.join("\n"), @r"
-        GET /healthz healthz
-        GET /metrics metrics
-        GET /readyz readyz
-        GET /v1/backends backend_list
-        GET /v1/benchmarks benchmark_list
-        POST /v1/benchmarks benchmark_begin
-        DELETE /v1/benchmarks/{id} benchmark_cancel
-        GET /v1/benchmarks/{id} benchmark_get
-        GET /v1/nodes node_list
-        GET /v1/nodes/{name} node_get
-        GET /v1/stats stats_get
-        GET /v1/workloads workload_list
-        POST /v1/workloads workload_run
-        POST /v1/workloads/async workload_submit
-        DELETE /v1/workloads/{id} workload_kill
-        GET /v1/workloads/{id} workload_get
-        GET /v1/workloads/{id}/logs workload_logs
-        ");
+    GET /healthz healthz
+    GET /metrics metrics
+    GET /readyz readyz
+    GET /v1/backends backend_list
+    GET /v1/benchmarks benchmark_list
+    POST /v1/benchmarks benchmark_begin
+    DELETE /v1/benchmarks/{id} benchmark_cancel
+    GET /v1/benchmarks/{id} benchmark_get
+    GET /v1/images image_list
+    POST /v1/images/bootstrap image_bootstrap
+    POST /v1/images/build image_build
+    POST /v1/images/import image_import
+    POST /v1/images/prune image_prune
+    POST /v1/images/pull image_pull
+    DELETE /v1/images/{image} image_remove
+    GET /v1/images/{image} image_get
+    GET /v1/images/{image}/export image_export
+    GET /v1/nodes node_list
+    GET /v1/nodes/{name} node_get
+    GET /v1/stats stats_get
+    GET /v1/workloads workload_list
+    POST /v1/workloads workload_run
+    POST /v1/workloads/async workload_submit
+    DELETE /v1/workloads/{id} workload_kill
+    GET /v1/workloads/{id} workload_get
+    GET /v1/workloads/{id}/logs workload_logs
+    ");
     let schemas = api["components"]["schemas"].as_object().unwrap();
     for part in text.split("\"#/components/schemas/").skip(1) {
         let name = part.split('"').next().unwrap();
