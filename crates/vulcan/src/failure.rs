@@ -95,6 +95,7 @@ impl Failure {
             | ClientError::Malformed { .. }
             | ClientError::TooLarge { .. }
             | ClientError::Setup { .. } => Exit::UNREACHABLE,
+            ClientError::Write { .. } => Exit::PLATFORM,
         };
         let mut failure = Self::new(exit, format!("could not {action}: {error}"));
         // Between the two the libraries only say in other words that a request failed.

@@ -9,6 +9,8 @@ use super::{Config, stable_hash};
 
 /// How many user ids a platform has for its instances.
 const OUTER_IDS: u32 = 4_096;
+/// The most instances of a class that stands on images: as many ranges of ids are kept for each.
+const BUNDLES_MAX: u32 = 1_024;
 /// How many such ranges there are between the sandbox's first id and 2^31: two platforms on one host hardly meet.
 const OUTER_RANGES: u64 = 60_000;
 
@@ -124,6 +126,26 @@ impl Config {
             open_files_max: self.isolate.open_files_max,
             inodes_per_mb: self.sandbox.inodes_per_mb,
             ..vulcan_backend_isolate::Options::new(owner)
+        }
+    }
+
+    /// Returns the options of the container class.
+    #[must_use]
+    pub(crate) fn container_options(&self, owner: &str) -> vulcan_backend_oci::Options {
+        self.bundle_options(owner, &self.container)
+    }
+
+    /// Returns the options of the gvisor class.
+    #[must_use]
+    pub(crate) fn gvisor_options(&self, owner: &str) -> vulcan_backend_oci::Options {
+        self.bundle_options(owner, &self.gvisor)
+    }
+
+    fn bundle_options(&self, owner: &str, set: &vulcan_backend_oci::Options) -> vulcan_backend_oci::Options {
+        vulcan_backend_oci::Options {
+            owner: owner.to_owned(),
+            slots_max: self.slots_max().min(BUNDLES_MAX),
+            ..set.clone()
         }
     }
 

@@ -1,10 +1,12 @@
 //! How values of each kind are read from text and written back.
 
-use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
-use vulcan_api::{IsolationClass, Runtime};
+use vulcan_api::{ImageName, IsolationClass, Runtime};
+use vulcan_backend_oci::{ContainerRuntime, Platform};
 use vulcan_node::BlankName;
 
+use super::images;
 use crate::units;
 
 /// One way of writing a `T`.
@@ -40,6 +42,13 @@ pub(super) struct Switch;
 pub(super) struct Percent;
 /// Kinds of instances, as `isolate:node`, separated by commas; an empty text is none.
 pub(super) struct Kinds;
+
+/// A number, or `auto` for the room's own default.
+pub(super) struct OwnNumber;
+/// A duration with its unit, in whole seconds.
+pub(super) struct Seconds;
+/// Images by runtime, as `python=vulcan/python`, separated by commas; an empty text is none.
+pub(super) struct Defaults;
 
 macro_rules! numbers {
     ($($number:ty: $allowed:literal),+) => {$(
@@ -139,6 +148,90 @@ impl Form<f64> for Time {
     fn write(value: &f64) -> String {
         units::duration_text(Duration::try_from_secs_f64(*value).unwrap_or_default())
     }
+}
+
+impl Form<Option<u32>> for OwnNumber {
+    fn read(text: &str) -> Result<Option<u32>, String> {
+        if text == "auto" {
+            return Ok(None);
+        }
+        text.parse()
+            .map(Some)
+            .map_err(|_| format!("'{text}' is neither a whole number below 2^32 nor auto"))
+    }
+    fn write(value: &Option<u32>) -> String {
+        value.map_or_else(|| "auto".to_owned(), |number| number.to_string())
+    }
+}
+
+impl Form<u64> for Seconds {
+    fn read(text: &str) -> Result<u64, String> {
+        let duration = units::duration(text)?;
+        if duration.subsec_nanos() != 0 {
+            return Err(format!("'{text}' is not a multiple of 1s"));
+        }
+        Ok(duration.as_secs())
+    }
+    fn write(value: &u64) -> String {
+        units::duration_text(Duration::from_secs(*value))
+    }
+}
+
+impl Form<BTreeMap<String, ImageName>> for Defaults {
+    fn read(text: &str) -> Result<BTreeMap<String, ImageName>, String> {
+        images::read_defaults(text)
+    }
+    fn write(value: &BTreeMap<String, ImageName>) -> String {
+        images::write_defaults(value)
+    }
+}
+
+impl Form<PathBuf> for FilePath {
+    fn read(text: &str) -> Result<PathBuf, String> {
+        let path = <Self as Form<Option<PathBuf>>>::read(text)?;
+        path.ok_or_else(|| "a path is needed".to_owned())
+    }
+    fn write(value: &PathBuf) -> String {
+        value.display().to_string()
+    }
+}
+
+impl Form<ContainerRuntime> for Word {
+    fn read(text: &str) -> Result<ContainerRuntime, String> {
+        named(text, &CONTAINER_RUNTIMES)
+    }
+    fn write(value: &ContainerRuntime) -> String {
+        name_of(*value, &CONTAINER_RUNTIMES)
+    }
+}
+
+impl Form<Platform> for Word {
+    fn read(text: &str) -> Result<Platform, String> {
+        named(text, &PLATFORMS)
+    }
+    fn write(value: &Platform) -> String {
+        name_of(*value, &PLATFORMS)
+    }
+}
+
+const CONTAINER_RUNTIMES: [(&str, ContainerRuntime); 3] = [
+    ("any", ContainerRuntime::Any),
+    ("crun", ContainerRuntime::Crun),
+    ("runc", ContainerRuntime::Runc),
+];
+const PLATFORMS: [(&str, Platform); 2] = [("systrap", Platform::Systrap), ("kvm", Platform::Kvm)];
+
+fn named<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
+    let found = all.iter().find(|(name, _)| *name == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        format!("'{text}' is not one of {}", names.join(", "))
+    })
+}
+
+fn name_of<T: PartialEq>(value: T, all: &[(&str, T)]) -> String {
+    let found = all.iter().find(|(_, known)| *known == value);
+    found.map_or_else(String::new, |(name, _)| (*name).to_owned())
 }
 
 impl Form<Option<PathBuf>> for FilePath {

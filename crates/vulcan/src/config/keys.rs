@@ -2,7 +2,8 @@
 
 use super::{
     forms::{
-        FilePath, Form, Kinds, MaybeWord, Mebibytes, Names, Number, Paths, Percent, Size, Switch, Time, Word,
+        Defaults, FilePath, Form, Kinds, MaybeWord, Mebibytes, Names, Number, OwnNumber, Paths, Percent,
+        Seconds, Size, Switch, Time, Word,
     },
     settings::Config,
 };
@@ -125,6 +126,41 @@ keys! {
     "wasm.compile_timeout": Time, wasm.compile_deadline, "How long compiling a module may take until the workload fails";
     "wasm.cache_max": Size, wasm.cache_disk_bytes_max, "The disk space of compiled modules; the least recently used goes first";
     "wasm.cache_memory_max": Size, wasm.cache_memory_bytes_max, "The memory of compiled modules and unpacked archives";
+
+    "container.runtime": Word, container.runtime, "Which runtime starts containers: any (crun where it works, otherwise runc), crun or runc";
+    "container.crun": FilePath, container.crun, "Where crun is";
+    "container.runc": FilePath, container.runc, "Where runc is";
+    "container.extra_calls": Names, container.extra_calls, "System calls that containers may make beside the list of the sandbox, separated by commas";
+    "container.outer_id_first": OwnNumber, container.outer_id_first, "The first of the host's user and group ids of its instances, which belong to nobody else; auto is the class' own default";
+    "container.ids_per_instance": Number, container.ids_per_slot, "How many user and group ids each instance has";
+    "container.slots_idle_max": Number, container.slots_idle_max, "How many launchers are kept while nothing runs in them";
+    "container.slots_ready_min": Number, container.slots_ready_min, "How many launchers are made ahead, in the background of the first start";
+    "container.start_timeout": Time, container.start_deadline, "How long a start may take";
+    "container.open_files_max": Number, container.open_files_max, "Open files of one process";
+    "container.inodes_per_mib": Number, container.inodes_per_mb, "Files and folders per MiB of writable disk space";
+    "container.overhead_mib": OwnNumber, container.overhead_mb, "Memory in MiB that an instance gets on top of its own for what runs it; auto is what was measured";
+
+    "gvisor.platform": Word, gvisor.platform, "How gVisor gets hold of system calls: systrap, or kvm where a trial with it succeeds";
+    "gvisor.runsc": FilePath, gvisor.runsc, "Where runsc is";
+    "gvisor.outer_id_first": OwnNumber, gvisor.outer_id_first, "The first of the host's user and group ids of its instances, which belong to nobody else; auto is the class' own default";
+    "gvisor.ids_per_instance": Number, gvisor.ids_per_slot, "How many user and group ids each instance has";
+    "gvisor.slots_idle_max": Number, gvisor.slots_idle_max, "How many launchers are kept while nothing runs in them";
+    "gvisor.slots_ready_min": Number, gvisor.slots_ready_min, "How many launchers are made ahead, in the background of the first start";
+    "gvisor.start_timeout": Time, gvisor.start_deadline, "How long a start may take";
+    "gvisor.open_files_max": Number, gvisor.open_files_max, "Open files of one process";
+    "gvisor.inodes_per_mib": Number, gvisor.inodes_per_mb, "Files and folders per MiB of writable disk space";
+    "gvisor.overhead_mib": OwnNumber, gvisor.overhead_mb, "Memory in MiB that an instance gets on top of its own for what runs it; auto is what was measured";
+
+    "images.disk_max": Size, images.store.disk_bytes_max, "The disk space of all images; those that nobody uses go when it is exceeded, the least recently used first";
+    "images.unpacked_max": Size, images.store.unpacked_bytes_max, "The largest unpacked image";
+    "images.entries_max": Number, images.store.entries_max, "The most files, folders and links of one layer";
+    "images.upload_max": Size, images.upload_bytes_max, "The largest archive that is imported or built from";
+    "images.pulls_at_once": Number, images.store.pulls_at_once, "How many layers are pulled at once";
+    "images.stall": Seconds, images.store.stall_s, "How long a registry may say nothing";
+    "images.attempts_max": Number, images.store.attempts_max, "How often a layer whose connection broke is taken up again where it stopped";
+    "images.plain_http": Names, images.store.plain_http, "Registries (host:port) that are asked in plain HTTP, separated by commas; those on loopback always may be";
+    "images.docker_config": FilePath, images.store.docker_config, "Docker's configuration file with more credentials; none is read where it is not set";
+    "images.defaults": Defaults, images.store.defaults, "What the programs of each runtime stand on where they name no image, as python=vulcan/python, separated by commas";
 }
 
 /// Finds a key by its dotted name.
@@ -161,6 +197,7 @@ impl Config {
                 key.variable()
             ));
         }
+        text.push_str(&self.images.credentials_toml());
         text
     }
 }

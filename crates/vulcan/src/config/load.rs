@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    file,
+    file, images,
     keys::{self, KEYS},
     nearest::nearest,
     settings::Config,
@@ -143,6 +143,7 @@ pub fn load(
     for (path, value, flag) in flags {
         set(&mut config, &path, Some(&value), Origin::Flag(flag))?;
     }
+    config.images.read_passwords()?;
     match config.contradiction() {
         Some(reason) => Err(ConfigError::Contradiction { reason }),
         None => Ok(config),
@@ -179,6 +180,14 @@ fn set_variable(config: &mut Config, name: &str, value: &str) -> Result<(), Conf
 }
 
 fn set(config: &mut Config, path: &str, value: Option<&str>, origin: Origin) -> Result<(), ConfigError> {
+    if let Some(key) = path.strip_prefix(images::CREDENTIALS) {
+        let result = config.images.set_credential(key, value);
+        return result.map_err(|reason| ConfigError::Value {
+            origin,
+            path: path.to_owned(),
+            reason,
+        });
+    }
     let Some(key) = keys::find(path) else {
         return Err(ConfigError::UnknownKey {
             origin,
@@ -294,7 +303,7 @@ mod tests {
         insta::assert_snapshot!(error_of("[pools]\nblank = \"vm:python\"\n"),
             @"vulcan.toml:2: pools.blank: 'vm' is not a class of isolation: use one of isolate, wasm, sandbox, container, gvisor, microvm | ");
         insta::assert_snapshot!(error_of("[pools]\nblank = \"sandbox:cobol\"\n"),
-            @"vulcan.toml:2: pools.blank: unknown runtime 'cobol': use one of python, node, typescript, bash, go, binary, wasm | ");
+            @r"vulcan.toml:2: pools.blank: unknown runtime 'cobol': use one of python, node, typescript, bash, go, binary, wasm, image |");
         insta::assert_snapshot!(error_of("[pools]\nwarm_idle_s = 3\n"),
             @"vulcan.toml:2: there is no key 'pools.warm_idle_s' | did you mean 'pools.warm_idle'?");
     }

@@ -10,6 +10,7 @@
 mod classes;
 mod file;
 mod forms;
+mod images;
 mod keys;
 mod load;
 mod nearest;

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use vulcan_api::{IsolationClass, NodeName, ResourceLimits, Resources};
 
-use super::classes::{IsolateSettings, SandboxSettings, WasmSettings};
+use super::{
+    classes::{IsolateSettings, SandboxSettings, WasmSettings},
+    images::ImageSettings,
+};
 
 /// Everything that an operator may decide.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +34,12 @@ pub struct Config {
     pub(crate) isolate: IsolateSettings,
     /// The wasm class.
     pub(crate) wasm: WasmSettings,
+    /// The container class; its owner and its number of slots come from elsewhere.
+    pub(crate) container: vulcan_backend_oci::Options,
+    /// The gvisor class; the same.
+    pub(crate) gvisor: vulcan_backend_oci::Options,
+    /// Images.
+    pub(crate) images: ImageSettings,
 }
 
 /// The server as a whole.
@@ -127,6 +136,9 @@ impl Default for Config {
             sandbox: SandboxSettings::default(),
             isolate: IsolateSettings::default(),
             wasm: WasmSettings::default(),
+            container: vulcan_backend_oci::Options::new(""),
+            gvisor: vulcan_backend_oci::Options::new(""),
+            images: ImageSettings::default(),
         }
     }
 }
@@ -145,6 +157,7 @@ impl Config {
             queue_len_max: self.server.queue_len_max,
             body_bytes_max: self.server.body_bytes_max,
             body_timeout: self.server.body_timeout,
+            upload_bytes_max: self.images.upload_bytes_max,
             public_hosts: self.server.public_hosts.clone(),
             retention: vulcan_control::Retention {
                 keep_for: self.records.keep_for,
@@ -177,6 +190,7 @@ impl Config {
             intervals: self.node.intervals,
             compile: self.compile,
             pools: self.pool_limits(),
+            images: self.image_options(),
             ..vulcan_node::Options::new(name, data_dir, cache_dir, metrics)
         }
     }
@@ -240,6 +254,11 @@ impl Config {
             ("pools.warm_per_key_max", self.pools.warm_per_key_max == 0),
             ("pools.refill_concurrency", self.pools.refill_concurrency == 0),
             ("wasm.threads", self.wasm.threads == 0),
+            ("images.pulls_at_once", self.images.store.pulls_at_once == 0),
+            ("images.stall", self.images.store.stall_s == 0),
+            ("images.attempts_max", self.images.store.attempts_max == 0),
+            ("container.ids_per_instance", self.container.ids_per_slot == 0),
+            ("gvisor.ids_per_instance", self.gvisor.ids_per_slot == 0),
         ];
         zeros
             .into_iter()
