@@ -4,10 +4,14 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use vulcan_api::{Isolation, IsolationClass, Network, Reuse, Runtime, Status, WorkloadId};
+use vulcan_api::{ImageName, Isolation, IsolationClass, Network, Reuse, Runtime, Status, WorkloadId};
 use vulcan_client::Endpoint;
 
-use crate::{commands::BenchmarkArgs, failure::EXIT_CODES, units};
+use crate::{
+    commands::{BenchmarkArgs, ImageArgs},
+    failure::EXIT_CODES,
+    units,
+};
 
 /// Run code, isolated, on your own machine.
 #[derive(Debug, Parser)]
@@ -62,6 +66,8 @@ pub(crate) enum Command {
     Stats,
     /// Measure what each class of isolation costs here, beside bare commands
     Benchmark(Box<BenchmarkArgs>),
+    /// Get, build, list and remove images
+    Image(Box<ImageArgs>),
     /// Look for what is missing on this machine, and fix it
     Doctor(DoctorArgs),
     /// Start the server: the API and one node
@@ -77,6 +83,12 @@ pub(crate) struct RunArgs {
     /// The file or folder to run; its extension tells the runtime
     #[arg(value_name = "FILE", conflicts_with_all = ["file", "code", "archive"])]
     pub(crate) path: Option<PathBuf>,
+    /// Run in this image: its own program where no code is given, or --cmd
+    #[arg(long, value_name = "NAME")]
+    pub(crate) image: Option<ImageName>,
+    /// The command to run in the image in place of its own program, in one text: --cmd "ls -l /"
+    #[arg(long, value_name = "WORDS", requires = "image", conflicts_with_all = ["path", "file", "code", "archive", "runtime"], allow_hyphen_values = true)]
+    pub(crate) cmd: Option<String>,
     /// What runs the code: python, node, typescript, bash, go, binary
     #[arg(long, short)]
     pub(crate) runtime: Option<Runtime>,
@@ -386,6 +398,62 @@ mod tests {
             "--file a --code 1",
         ] {
             let line = format!("vulcan run {line}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_command_needs_an_image_and_no_code() {
+        for line in [
+            "--cmd ls",
+            "--image a --cmd ls a.py",
+            "--image a --cmd ls --code 1",
+        ] {
+            let line = format!("vulcan run {line}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
+        }
+        for line in [
+            "--image a",
+            "--image a --cmd ls -- -l",
+            "--image a -- -l",
+            "--image a a.py",
+        ] {
+            let line = format!("vulcan run {line}");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_image_have_their_places() {
+        for line in [
+            "ls",
+            "inspect sha256:0123456789ab",
+            "pull alpine",
+            "pull alpine --username me --password-stdin",
+            "bootstrap",
+            "bootstrap vulcan/python vulcan/node",
+            "build -t app .",
+            "build -t app -f a/Dockerfile --build-arg A=1 --build-arg B --target x --no-cache .",
+            "import -",
+            "import a.tar -t app",
+            "export alpine -o a.tar --docker",
+            "rm alpine sha256:0123456789ab",
+            "prune --all",
+        ] {
+            let line = format!("vulcan image {line} --json");
+            assert!(Cli::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
+        }
+        for line in [
+            "pull",
+            "pull alpine --username me",
+            "pull alpine --password-stdin",
+            "pull Alpine",
+            "build .",
+            "export alpine",
+            "rm",
+            "inspect sha256:01",
+        ] {
+            let line = format!("vulcan image {line}");
             assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{line}");
         }
     }

@@ -21,6 +21,7 @@ mod server;
 mod signals;
 mod terminal;
 mod units;
+mod words;
 
 pub use config::{Config, ConfigError, Origin, Records, Server, load};
 pub use entry::main;

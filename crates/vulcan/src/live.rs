@@ -220,7 +220,9 @@ fn hint(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::OutputTooLarge => {
             Some("return less, or print it: what is printed is not limited that way")
         }
-        ErrorCode::ImageUnavailable => Some("`vulcan image ls` shows what is here"),
+        ErrorCode::ImageUnavailable => Some(
+            "`vulcan image ls` shows what is here; `vulcan image pull` and `vulcan image bootstrap` get more",
+        ),
         ErrorCode::StartFailed => Some("`vulcan doctor` shows what is missing on this machine"),
         ErrorCode::NodeRestarted => Some("run it again; with --idempotent the platform does so by itself"),
         ErrorCode::Exception

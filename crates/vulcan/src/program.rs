@@ -16,6 +16,7 @@ use crate::{
     cli::RunArgs,
     failure::{Exit, Failure},
     mode::{self, Mode},
+    words,
 };
 
 /// The largest source file and the largest input: more does not fit into a request.
@@ -41,8 +42,24 @@ struct Source {
     code: Option<String>,
     code_archive: Option<String>,
     entrypoint: Option<String>,
+    command: Vec<String>,
     mode: Mode,
     name: String,
+}
+
+impl Source {
+    /// A script without anything.
+    const fn none(runtime: Runtime, name: String) -> Self {
+        Self {
+            runtime,
+            code: None,
+            code_archive: None,
+            entrypoint: None,
+            command: Vec::new(),
+            mode: Mode::Script,
+            name,
+        }
+    }
 }
 
 /// Reads everything that the command line names, and makes the request of it.
@@ -53,8 +70,8 @@ struct Source {
 pub(crate) fn prepare(args: &RunArgs) -> Result<Prepared, Failure> {
     let source = source(args)?;
     let spec = WorkloadSpec {
-        command: Vec::new(),
-        image: None,
+        command: source.command,
+        image: args.image.clone(),
         reuse: args.reuse,
         runtime: source.runtime,
         isolation: args.isolation,
@@ -89,14 +106,39 @@ fn source(args: &RunArgs) -> Result<Source, Failure> {
     if let Some(archive) = &args.archive {
         return archived(args, archive);
     }
-    let path = args.path.as_deref().or(args.file.as_deref()).ok_or_else(|| {
-        Failure::usage("could not find what to run: no file, --code or --archive is given")
-            .hint("for example: vulcan run hello.py")
-    })?;
+    let Some(path) = args.path.as_deref().or(args.file.as_deref()) else {
+        return in_image(args);
+    };
     if path.is_dir() {
         return archived(args, path);
     }
     file(args, path)
+}
+
+/// Runs what is in the image.
+fn in_image(args: &RunArgs) -> Result<Source, Failure> {
+    let Some(image) = &args.image else {
+        return Err(Failure::usage(
+            "could not find what to run: no file, --code, --archive or --image is given",
+        )
+        .hint("for example: vulcan run hello.py"));
+    };
+    if let Some(runtime) = args.runtime.filter(|runtime| *runtime != Runtime::Image) {
+        return Err(Failure::usage(format!(
+            "could not find the code that {runtime} is to run in {image}"
+        ))
+        .hint("name a file, or leave --runtime out to run the image's own program"));
+    }
+    let command = match &args.cmd {
+        Some(text) => {
+            words::split(text).map_err(|reason| Failure::usage(format!("could not read --cmd: {reason}")))?
+        }
+        None => Vec::new(),
+    };
+    Ok(Source {
+        command,
+        ..Source::none(Runtime::Image, image.to_string())
+    })
 }
 
 fn inline(args: &RunArgs, code: &str) -> Result<Source, Failure> {
@@ -104,12 +146,10 @@ fn inline(args: &RunArgs, code: &str) -> Result<Source, Failure> {
         Failure::usage("could not tell the runtime of --code").hint("name it, for example --runtime python")
     })?;
     Ok(Source {
-        runtime,
         mode: mode::guess(runtime, code),
         code: Some(code.to_owned()),
-        code_archive: None,
         entrypoint: args.entrypoint.clone(),
-        name: "the code".to_owned(),
+        ..Source::none(runtime, "the code".to_owned())
     })
 }
 
@@ -127,12 +167,9 @@ fn file(args: &RunArgs, path: &Path) -> Result<Source, Failure> {
     let entrypoint = args.entrypoint.clone().unwrap_or_else(|| name.clone());
     if runtime == Runtime::Wasm && bytes.starts_with(WASM_MAGIC) {
         return Ok(Source {
-            runtime,
             code: Some(STANDARD.encode(bytes)),
-            code_archive: None,
             entrypoint: Some(entrypoint),
-            mode: Mode::Script,
-            name,
+            ..Source::none(runtime, name)
         });
     }
     let text = (runtime != Runtime::Binary)
@@ -142,21 +179,16 @@ fn file(args: &RunArgs, path: &Path) -> Result<Source, Failure> {
         let packed = pack_executable(path, &entrypoint, PackLimits::default())
             .map_err(|error| Failure::from_error(Exit::USAGE, &format!("pack {}", path.display()), &error))?;
         return Ok(Source {
-            runtime,
-            code: None,
             code_archive: Some(STANDARD.encode(packed)),
             entrypoint: Some(entrypoint),
-            mode: Mode::Script,
-            name,
+            ..Source::none(runtime, name)
         });
     };
     Ok(Source {
-        runtime,
         mode: mode::guess(runtime, &code),
         code: Some(code),
-        code_archive: None,
         entrypoint: Some(entrypoint),
-        name,
+        ..Source::none(runtime, name)
     })
 }
 
@@ -189,12 +221,10 @@ fn archived(args: &RunArgs, path: &Path) -> Result<Source, Failure> {
     // What an archive file holds is not looked into: a script is the better guess, as nothing of its output is delayed.
     let text = source.and_then(|content| String::from_utf8(content).ok());
     Ok(Source {
-        runtime,
-        code: None,
         code_archive: Some(STANDARD.encode(bytes)),
         entrypoint: Some(entrypoint),
         mode: text.map_or(Mode::Script, |text| mode::guess(runtime, &text)),
-        name: path.display().to_string(),
+        ..Source::none(runtime, path.display().to_string())
     })
 }
 

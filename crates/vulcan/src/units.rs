@@ -118,6 +118,18 @@ pub(crate) fn millis_for_people(millis: f64) -> String {
     }
 }
 
+/// Writes a size for people, in the units that disks are sold in.
+pub(crate) fn bytes_for_people(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "one digit behind the point is shown")]
+    let size = bytes as f64;
+    match bytes {
+        0..1_000 => format!("{bytes} B"),
+        1_000..1_000_000 => format!("{:.1} kB", size / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", size / 1e6),
+        _ => format!("{:.2} GB", size / 1e9),
+    }
+}
+
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
     let at = text.find(|c: char| c.is_ascii_alphabetic())?;

@@ -1,8 +1,8 @@
 //! `vulcan backends`: lists what can isolate, and whether it is ready.
 
-use vulcan_api::{BackendInfo, PoolInfo, Readiness};
+use vulcan_api::{BackendInfo, BackendList, PoolInfo, Readiness};
 
-use super::Context;
+use super::{Context, missing::Missing};
 use crate::{
     failure::{CommandResult, Exit, Failure},
     server,
@@ -67,6 +67,11 @@ fn why(backend: &BackendInfo) -> String {
     });
     let mut reasons = reasons(&backend.readiness).to_vec();
     reasons.extend(pools);
+    let list = BackendList {
+        backends: vec![backend.clone()],
+    };
+    let bootstrap = Missing::of(&list).bootstrap();
+    reasons.extend(bootstrap.map(|command| format!("images are missing: {command}")));
     reasons.join("; ")
 }
 

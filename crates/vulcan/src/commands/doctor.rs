@@ -110,9 +110,12 @@ fn show(context: &Context, list: &BackendList) -> Result<(), Failure> {
         context.terminal.print(&heading(backend))?;
         context.terminal.print_table(table(backend))?;
     }
-    let commands = Missing::of(list).commands()?;
+    let missing = Missing::of(list);
+    let commands = missing.commands()?;
+    let mut commands: Vec<String> = commands.iter().map(|command| command.join(" ")).collect();
+    // The images are made by a server, once it runs.
+    commands.extend(missing.bootstrap());
     if !commands.is_empty() {
-        let commands: Vec<String> = commands.iter().map(|command| command.join(" ")).collect();
         context.terminal.print(&format!(
             "\nto get what is missing:  {}\nor let vulcan do it:     vulcan doctor --fix\n",
             commands.join("\n                         ")
@@ -264,6 +267,7 @@ mod tests {
                 "nodejs",
             ],
             npm: [],
+            images: [],
         }
         "#);
     }

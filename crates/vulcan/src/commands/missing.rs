@@ -9,11 +9,15 @@ use crate::{embedded::config_of_environment, failure::Failure, paths};
 /// How [`vulcan_api::RuntimeInfo::packages`] marks a package of npm.
 const NPM: &str = "npm:";
 
-/// The packages that a machine lacks, each once.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How it marks an image of the platform's own.
+const IMAGE: &str = "image:";
+
+/// The packages that a machine lacks, and the images that a server lacks, each once.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Missing {
     debian: Vec<String>,
     npm: Vec<String>,
+    images: Vec<String>,
 }
 
 impl Missing {
@@ -26,12 +30,27 @@ impl Missing {
             .collect();
         packages.sort_unstable();
         packages.dedup();
-        let (npm, debian): (Vec<&String>, Vec<&String>) =
-            packages.into_iter().partition(|name| name.starts_with(NPM));
-        Self {
-            debian: debian.into_iter().cloned().collect(),
-            npm: npm.iter().map(|name| name[NPM.len()..].to_owned()).collect(),
+        let mut missing = Self::default();
+        for name in packages {
+            if let Some(name) = name.strip_prefix(NPM) {
+                missing.npm.push(name.to_owned());
+            } else if let Some(name) = name.strip_prefix(IMAGE) {
+                missing.images.push(name.to_owned());
+            } else {
+                missing.debian.push(name.clone());
+            }
         }
+        missing
+    }
+
+    /// Returns the images that are missing.
+    pub(super) fn images(&self) -> &[String] {
+        &self.images
+    }
+
+    /// Returns the command that makes the images; `None` where none is missing. It asks a server, and installs nothing.
+    pub(super) fn bootstrap(&self) -> Option<String> {
+        (!self.images.is_empty()).then(|| format!("vulcan image bootstrap {}", self.images.join(" ")))
     }
 
     /// Returns a name that no package has.
@@ -94,6 +113,7 @@ mod tests {
         Missing {
             debian: owned(debian),
             npm: owned(npm),
+            images: Vec::new(),
         }
     }
 

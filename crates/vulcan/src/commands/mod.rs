@@ -4,6 +4,7 @@ mod backends;
 mod benchmark;
 mod completions;
 mod doctor;
+mod image;
 mod kill;
 mod logs;
 mod ls;
@@ -16,6 +17,7 @@ mod status;
 mod wait;
 
 pub(crate) use benchmark::BenchmarkArgs;
+pub(crate) use image::ImageArgs;
 
 use crate::{
     cli::{Cli, Command, Global},
@@ -52,6 +54,7 @@ pub(crate) async fn dispatch(cli: Cli) -> CommandResult {
         Command::Nodes => nodes::run(&context).await,
         Command::Backends => backends::run(&context).await,
         Command::Benchmark(args) => benchmark::run(&context, &args).await,
+        Command::Image(args) => image::run(&context, &args).await,
         Command::Stats => stats::run(&context).await,
         Command::Doctor(args) => doctor::run(&context, &args).await,
         Command::Serve(args) => serve::run(&context, &args).await,

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use vulcan_api::BackendInfo;
+use vulcan_api::{BackendInfo, BackendList};
 
 use super::{
     Context,
     backends::{reasons, state},
+    missing::Missing,
 };
 use crate::{
     cli::ServeArgs,
@@ -78,6 +79,10 @@ async fn announce(context: &Context, platform: &Platform) -> std::io::Result<()>
     }
     for backend in &backends {
         text.push_str(&backend_line(backend));
+    }
+    let list = BackendList { backends };
+    if let Some(command) = Missing::of(&list).bootstrap() {
+        text.push_str(&format!("images are missing, which are made once: {command}\n"));
     }
     text.push_str(&format!("listening on {url}\n"));
     context.terminal.print(&crate::terminal::sanitized_text(&text))
