@@ -102,6 +102,16 @@ pub(crate) fn mount_setattr_recursive(
     }
 }
 
+/// Sets the user and the group that this thread touches files as; rights over files go with user id 0 (man 7 capabilities).
+pub(crate) fn set_filesystem_ids(id: u32) {
+    // SAFETY: both take a number and change this thread's credentials only. They report no failure: what is made with the
+    // wrong id fails by itself.
+    unsafe {
+        libc::setfsgid(id);
+        libc::setfsuid(id);
+    }
+}
+
 /// Maps the ids of a mount that is attached nowhere yet as a user namespace does, and sets attributes (`libc::MOUNT_ATTR_…`).
 pub(crate) fn mount_with_ids(mount: BorrowedFd<'_>, users: BorrowedFd<'_>, set: u64) -> io::Result<()> {
     let attr = MountAttr {

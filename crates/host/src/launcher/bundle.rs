@@ -265,6 +265,8 @@ fn make_devices() -> io::Result<()> {
 struct UpperPlace {
     upper: String,
     work: String,
+    /// Whom overlayfs works as: on a mount with mapped ids only those that the map knows can make anything.
+    acts_as: Option<u32>,
 }
 
 /// Mounts what changes go to, and the shared memory, which is a part of it where it is memory too.
@@ -286,6 +288,7 @@ fn mount_upper(bundle: &Bundle, users: &Users, folder: Option<&OwnedFd>) -> Resu
             Ok(UpperPlace {
                 upper: "upper/upper".to_owned(),
                 work: "upper/work".to_owned(),
+                acts_as: None,
             })
         }
         (BundleUpper::Folder { name, work }, Some(folder)) => {
@@ -297,6 +300,7 @@ fn mount_upper(bundle: &Bundle, users: &Users, folder: Option<&OwnedFd>) -> Resu
             Ok(UpperPlace {
                 upper: format!("upper/{name}"),
                 work: format!("upper/{work}"),
+                acts_as: Some(users.outer_first),
             })
         }
         (BundleUpper::Memory { .. }, Some(_)) | (BundleUpper::Folder { .. }, None) => Err(Failure {
@@ -318,14 +322,32 @@ fn mount_root(users: &Users, layers: &[OwnedFd], place: &UpperPlace) -> Result<(
         lower.push(name);
     }
     lower.push("bottom".to_owned());
-    let UpperPlace { upper, work } = place;
+    let UpperPlace { upper, work, acts_as } = place;
     // Nothing of it is to survive a crash of the host: no syncing. An upper folder of a build is synced by its owner.
     let data = format!(
         "lowerdir={},upperdir={upper},workdir={work},index=off,metacopy=off,volatile",
         lower.join(":")
     );
     let data = std::ffi::CString::new(data).step("name the layers")?;
-    mount("overlay", "root", "overlay", MountFlags::NODEV, data.as_c_str()).step("mount the root")
+    acting_as(*acts_as, || {
+        mount("overlay", "root", "overlay", MountFlags::NODEV, data.as_c_str())
+    })
+    .step("mount the root")
+}
+
+/// Does something with the file ids of somebody else and the capabilities that there are. overlayfs remembers the credentials
+/// of its mount for everything that it makes by itself: its working folder, whiteouts, copies.
+fn acting_as(id: Option<u32>, act: impl FnOnce() -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+    let Some(id) = id else {
+        return act();
+    };
+    let capabilities = rustix::thread::capabilities(None)?;
+    sys::set_filesystem_ids(id);
+    // Another user id takes the effective ones over files away; they are permitted still.
+    let acted = rustix::thread::set_capabilities(None, capabilities).and_then(|()| act());
+    sys::set_filesystem_ids(0);
+    rustix::thread::set_capabilities(None, capabilities)?;
+    acted
 }
 
 fn start(runtime: &Command, fds: &Descriptors) -> Result<Pid, Failure> {
