@@ -38,7 +38,7 @@ mod supervisor;
 
 pub use error::Error;
 pub use handle::Handle;
-pub use image::ImageOptions;
+pub use image::{BuildOptions, ImageOptions};
 pub use metrics::Metrics;
 pub use options::{Capacity, CompileLimits, Intervals, Options};
 pub use pool::{BlankName, PoolLimits};

@@ -9,7 +9,7 @@ use vulcan_bus::{ImageCommand, ImageResult};
 
 use super::{
     disk::Disk,
-    layer::Layer,
+    layer::{Layer, root_folders},
     options::ImageOptions,
     problem::{blocking, refuse},
     record::ImageRecord,
@@ -123,7 +123,7 @@ impl Images {
             .collect::<Option<_>>()?;
         let root = Root {
             digest: record.digest.to_string(),
-            layers: layers.iter().map(|layer| layer.folder.clone()).collect(),
+            layers: root_folders(&layers),
             lease: Box::new(lease),
         };
         Some(Ready {

@@ -58,6 +58,21 @@ impl Layer {
     }
 }
 
+/// Returns the folders of layers, as a root is made of them. A layer that is there twice counts where it is higher: all that it
+/// has hides the same of the lower one, and overlayfs takes no folder twice.
+pub(super) fn root_folders(layers: &[Layer]) -> Vec<PathBuf> {
+    layers
+        .iter()
+        .enumerate()
+        .filter(|(index, layer)| {
+            layers[index + 1..]
+                .iter()
+                .all(|higher| higher.folder != layer.folder)
+        })
+        .map(|(_, layer)| layer.folder.clone())
+        .collect()
+}
+
 /// What a layer is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LayerSource {

@@ -13,6 +13,10 @@ impl Images {
     pub(super) async fn make(self: &Arc<Self>, how: ImageMaking, events: Events) {
         match how {
             ImageMaking::Bootstrap { names } => told(&events, self.bootstrap(&names, &events)).await,
+            ImageMaking::Build { build, context } => {
+                let making = async { Ok(vec![self.build(&build, context, &events).await?]) };
+                told(&events, making).await;
+            }
             other => drop(other),
         }
     }

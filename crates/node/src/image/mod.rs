@@ -28,6 +28,7 @@ mod unpack;
 mod tests;
 
 pub(crate) use add::NewImage;
+pub use build::BuildOptions;
 pub(crate) use digest::Digest;
 pub(crate) use disk::Scratch;
 pub(crate) use images::{Events, Images, Ready, Setup};

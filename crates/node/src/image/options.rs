@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use vulcan_api::{ImageName, RegistryCredentials, Runtime};
 
+use super::BuildOptions;
+
 /// How images are had and kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageOptions {
@@ -27,6 +29,8 @@ pub struct ImageOptions {
     pub docker_config: Option<PathBuf>,
     /// The image that a runtime's programs stand on where they name none, by the runtime's name on the wire.
     pub defaults: BTreeMap<String, ImageName>,
+    /// What steps of builds may take.
+    pub build: BuildOptions,
 }
 
 impl Default for ImageOptions {
@@ -52,6 +56,7 @@ impl Default for ImageOptions {
             ]
             .map(|(runtime, name)| (runtime.as_str().to_owned(), own(name)))
             .into(),
+            build: BuildOptions::default(),
         }
     }
 }

@@ -5,6 +5,7 @@ mod capacity;
 mod compile;
 mod ends;
 mod harness;
+mod images_build;
 mod logs;
 mod pools;
 mod recovery;
