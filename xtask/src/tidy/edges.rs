@@ -103,7 +103,7 @@ const ROOMS: &[Room] = &[
         may: &["vulcan-backend", "vulcan-bus", "vulcan-api"],
         // Steps of builds run in real containers.
         tests_may: &["vulcan-backend-oci"],
-        never: &[HTTP],
+        never: &[HTTP_SERVER],
     },
     Room {
         name: "vulcan-control",

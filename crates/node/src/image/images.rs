@@ -3,9 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc;
-use vulcan_api::{Clock, Image, ImageConfig, ImageEvent, ImageName, NodeName, ProblemKind, Runtime};
+use vulcan_api::{
+    Clock, Image, ImageConfig, ImageEvent, ImageName, ImagePull, NodeName, ProblemKind, Runtime,
+};
 use vulcan_backend::{Backend, Root};
-use vulcan_bus::{ImageCommand, ImageResult};
+use vulcan_bus::ImageResult;
 
 use super::{
     disk::Disk,
@@ -14,6 +16,7 @@ use super::{
     problem::{blocking, refuse},
     record::ImageRecord,
     store::Store,
+    teller::{Makers, Teller},
 };
 
 /// An image that was asked for, ready to be stood on.
@@ -41,6 +44,7 @@ pub(crate) struct Setup {
 pub(crate) struct Images {
     pub(super) setup: Setup,
     pub(super) store: Arc<Store>,
+    pub(super) makers: Makers,
 }
 
 /// Where the events of a making go. Whoever listens may be gone, which is no error.
@@ -55,18 +59,12 @@ impl Images {
     pub(crate) fn open(setup: Setup) -> std::io::Result<Arc<Self>> {
         let disk = Disk::open(setup.folder.clone())?;
         let store = Store::open(disk, Arc::clone(&setup.clock), setup.node.clone())?;
+        store.clear_leftovers()?;
         Ok(Arc::new(Self {
             setup,
             store: Arc::new(store),
+            makers: Makers::default(),
         }))
-    }
-
-    /// Carries out a command; whoever asked may be gone, and then the answer is nobody's.
-    pub(crate) async fn obey(self: Arc<Self>, command: ImageCommand) {
-        match command {
-            ImageCommand::Make { how, events } => self.make(how, events).await,
-            other => drop(other),
-        }
     }
 
     /// Has an image ready; pulls it where it is not here and not the platform's own. May be dropped at any time.
@@ -78,7 +76,18 @@ impl Images {
         if let Some(ready) = self.at_hand(name).await? {
             return Ok(ready);
         }
-        refuse(ProblemKind::ImageNotFound, missing(name))
+        if name.is_own() {
+            return refuse(ProblemKind::ImageNotFound, missing(name));
+        }
+        let pull = ImagePull {
+            image: name.clone(),
+            credentials: None,
+        };
+        self.pull(pull, &Teller::default()).await?;
+        match self.at_hand(name).await? {
+            Some(ready) => Ok(ready),
+            None => refuse(ProblemKind::ImageNotFound, format!("{name} was just removed")),
+        }
     }
 
     /// Returns what programs of a runtime stand on where they name no image.
@@ -93,8 +102,8 @@ impl Images {
 
     /// Returns the digest of an image that is here, by name or by digest.
     pub(crate) fn digest_of(&self, image: &str) -> Option<String> {
-        let name: ImageName = image.parse().ok()?;
-        self.store.find(&name).map(|record| record.digest.to_string())
+        let (record, _) = self.resolve(image).ok()?;
+        Some(record.digest.to_string())
     }
 
     /// Has an image ready that is here.
@@ -113,7 +122,7 @@ impl Images {
     }
 
     /// Lends an image to an instance.
-    fn lend(&self, record: &ImageRecord) -> Option<Ready> {
+    pub(super) fn lend(&self, record: &ImageRecord) -> Option<Ready> {
         // The lease before the layers: with it, nobody removes them.
         let lease = self.store.lease(&record.digest)?;
         let layers: Vec<Layer> = record

@@ -9,19 +9,25 @@
 //! Owns the folder of the store and everything in it. Refuses to know how an instance uses a root.
 
 mod add;
+mod archive;
 mod bootstrap;
 mod build;
 mod digest;
 mod disk;
+mod gc;
 mod images;
 mod layer;
 mod making;
 mod manifest;
+mod obey;
 mod options;
 mod pack;
 mod problem;
+mod pull;
 mod record;
+mod registry;
 mod store;
+mod teller;
 mod unpack;
 
 #[cfg(test)]

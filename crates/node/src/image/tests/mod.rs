@@ -1,3 +1,4 @@
 //! The store from inside of the crate.
 
 mod layers;
+mod unpack;

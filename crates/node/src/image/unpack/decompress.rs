@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     UnpackError,
+    entries::Entries,
     tree::{Meaning, Tree, UnpackLimits},
 };
 use crate::image::digest::{Digest, Hashing};
@@ -89,7 +90,7 @@ const TRAILER_BYTES_MAX: u64 = 1 << 20;
 type Piece = io::Result<Vec<u8>>;
 
 fn decompress(archive: File, pieces: &SyncSender<Piece>) {
-    let result = reader(archive).and_then(|mut reader| {
+    let result = plain(archive).and_then(|mut reader| {
         loop {
             let mut piece = Vec::with_capacity(PIECE_BYTES);
             (&mut reader).take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
@@ -104,8 +105,66 @@ fn decompress(archive: File, pieces: &SyncSender<Piece>) {
     }
 }
 
-/// Looks at the beginning: what people call a layer does not always match its media type.
-fn reader(archive: File) -> io::Result<Box<dyn Read>> {
+/// Returns what a layer in a file is called, by its beginning.
+pub(crate) fn media_type_of(path: &Path) -> io::Result<&'static str> {
+    let mut beginning = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut beginning)?;
+    Ok(if beginning.starts_with(&GZIP_MAGIC) {
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+    } else if beginning.starts_with(&ZSTD_MAGIC) {
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+    } else {
+        "application/vnd.oci.image.layer.v1.tar"
+    })
+}
+
+/// The entries of an archive, for who wants them one by one.
+pub(crate) struct Packed(Entries<Box<dyn Read>>);
+
+/// What such an entry is.
+pub(crate) struct PackedEntry {
+    pub(crate) name: String,
+    /// The target, of a link of either kind.
+    pub(crate) link: Option<String>,
+    pub(crate) is_file: bool,
+    pub(crate) bytes: u64,
+}
+
+/// Begins to read an archive, plain or packed.
+pub(crate) fn read_packed(archive: File) -> Result<Packed, UnpackError> {
+    let reader = plain(archive).map_err(|error| UnpackError::broken(error.to_string()))?;
+    Ok(Packed(Entries::new(reader)))
+}
+
+impl Packed {
+    pub(crate) fn next(&mut self) -> Result<Option<PackedEntry>, UnpackError> {
+        let Some(entry) = self.0.next()? else {
+            return Ok(None);
+        };
+        let text = |text: Vec<u8>| String::from_utf8_lossy(&text).into_owned();
+        let (is_link, is_hard) = (entry.kind.is_symlink(), entry.kind.is_hard_link());
+        let mut link = (is_link || is_hard).then(|| text(entry.link));
+        if is_hard {
+            // A hard link's target is a name in the archive, a symbolic one's begins at its folder.
+            link = link
+                .map(|link| "../".repeat(entry.path.iter().filter(|byte| **byte == b'/').count()) + &link);
+        }
+        Ok(Some(PackedEntry {
+            name: text(entry.path),
+            link,
+            is_file: entry.kind.is_file(),
+            bytes: entry.bytes,
+        }))
+    }
+
+    /// Reads content of the entry that was last returned.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// Returns the plain bytes of what is in a file. Looks at the beginning: what people call a layer does not always match its media type.
+pub(crate) fn plain(archive: File) -> io::Result<Box<dyn Read>> {
     let mut archive = BufReader::with_capacity(256 << 10, archive);
     let beginning = io::BufRead::fill_buf(&mut archive)?;
     Ok(if beginning.starts_with(&GZIP_MAGIC) {

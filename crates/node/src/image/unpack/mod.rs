@@ -13,6 +13,6 @@ mod entries;
 mod error;
 mod tree;
 
-pub(crate) use decompress::{Unpacked, unpack};
+pub(crate) use decompress::{Packed, Unpacked, media_type_of, plain, read_packed, unpack};
 pub(crate) use error::UnpackError;
 pub(crate) use tree::{Meaning, UnpackLimits};
