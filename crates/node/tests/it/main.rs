@@ -5,6 +5,7 @@ mod capacity;
 mod compile;
 mod ends;
 mod harness;
+mod images;
 mod images_build;
 mod logs;
 mod pools;

@@ -1,0 +1,9 @@
+//! Images through the bus: real registries, hostile ones, archives, room.
+
+mod archives;
+mod hostile;
+mod made;
+mod registry;
+mod room;
+mod server;
+mod stage;
