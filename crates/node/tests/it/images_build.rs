@@ -32,6 +32,7 @@ fn lacks() -> bool {
     } else {
         return false;
     };
+    assert!(std::env::var_os("CI").is_none(), "steps of builds need {missing}");
     eprintln!("skipped: steps of builds need {missing}");
     true
 }
@@ -96,8 +97,13 @@ async fn built(bench: &Bench, folder: &Path, build: ImageBuild) -> (Result<Image
         .await
         .unwrap();
     pieces.send(UploadPiece::End).await.unwrap();
+    let (made, lines) = made(bench, ImageMaking::Build { build, context }).await;
+    (made.map(|mut images| images.remove(0)), lines)
+}
+
+/// Makes images, and returns the end with what was told.
+async fn made(bench: &Bench, how: ImageMaking) -> (Result<Vec<Image>, Problem>, Vec<String>) {
     let (events, mut told) = mpsc::channel(16);
-    let how = ImageMaking::Build { build, context };
     bench
         .command(Command::Image(ImageCommand::Make { how, events }))
         .await;
@@ -106,11 +112,11 @@ async fn built(bench: &Bench, folder: &Path, build: ImageBuild) -> (Result<Image
         match timeout(PATIENCE, told.recv())
             .await
             .unwrap()
-            .expect("a build has an end")
+            .expect("a making has an end")
         {
             ImageEvent::Step { text } | ImageEvent::Log { text } => lines.push(text),
             ImageEvent::Progress { .. } => {}
-            ImageEvent::Done { mut images } => return (Ok(images.remove(0)), lines),
+            ImageEvent::Done { images } => return (Ok(images), lines),
             ImageEvent::Failed { problem } => return (Err(*problem), lines),
         }
     }
@@ -252,4 +258,61 @@ async fn a_step_that_writes_too_much_or_takes_too_long_is_ended() {
     let detail = image.unwrap_err().detail;
     assert!(detail.contains("longer than 1s"), "{detail}");
     end_of(bench_short).await;
+}
+
+#[tokio::test]
+async fn the_examples_are_built_on_the_platforms_images_and_run() {
+    if lacks() {
+        return;
+    }
+    let mut bench = bench().await;
+    let names = ["vulcan/minimal", "vulcan/python"]
+        .map(|name| name.parse().unwrap())
+        .to_vec();
+    let (bootstrapped, told) = made(&bench, ImageMaking::Bootstrap { names }).await;
+    assert!(bootstrapped.is_ok(), "{bootstrapped:?} {told:?}");
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/images");
+    let recipe = ImageBuild {
+        file: "vulcan.toml".to_owned(),
+        args: [].into(),
+        ..build("local/total")
+    };
+    let dockerfile = ImageBuild {
+        args: [("version".to_owned(), "2".to_owned())].into(),
+        ..build("local/words")
+    };
+
+    let (total, told) = built(&bench, &examples.join("recipe"), recipe).await;
+    assert!(total.is_ok(), "{total:?} {told:?}");
+    let (words, told) = built(&bench, &examples.join("dockerfile"), dockerfile).await;
+    assert_eq!(
+        words.unwrap().config.labels["org.opencontainers.image.version"],
+        "2"
+    );
+    assert!(told.iter().any(|line| line == "words are counted"), "{told:?}");
+
+    for (image, input, output) in [
+        (
+            "local/total",
+            r#"[{"price": 3}, {"price": 4.5}]"#,
+            serde_json::json!({"total": 7.5}),
+        ),
+        (
+            "local/words",
+            "the cat and the dog and the end",
+            serde_json::json!({"the": 3, "and": 2, "cat": 1}),
+        ),
+    ] {
+        let mut assignment = command(image, &[]);
+        assignment.program.input = Bytes::from_static(input.as_bytes());
+        let workload = bench.assign(assignment).await;
+        let end = bench.end(workload).await;
+        assert_eq!(
+            end.output,
+            Some(output),
+            "{end:?} {:?}",
+            bench.log(workload).await
+        );
+    }
+    end_of(bench).await;
 }

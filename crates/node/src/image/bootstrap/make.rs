@@ -190,7 +190,12 @@ mod tests {
         let all = vec!["vulcan/minimal", "vulcan/python", "vulcan/node", "vulcan/go"];
         assert_eq!(of(&[]), Ok(all));
         assert_eq!(of(&["vulcan/go", "vulcan/go"]), Ok(vec!["vulcan/go"]));
-        for name in ["vulcan/perl", "alpine", "vulcan/go:1.19", "ghcr.io/vulcan/go"] {
+        for name in [
+            "vulcan/perl",
+            "alpine",
+            "vulcan/go:1.19",
+            "registry.example/vulcan/go",
+        ] {
             assert!(
                 of(&[name]).unwrap_err().contains("vulcan/minimal, vulcan/python"),
                 "{name}"

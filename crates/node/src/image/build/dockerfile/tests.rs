@@ -1,3 +1,5 @@
+//! What files are taken, how words get their values, and that nothing panics.
+
 use proptest::prelude::*;
 
 use super::*;
