@@ -102,8 +102,9 @@ impl Images {
 
     /// Returns the digest of an image that is here, by name or by digest.
     pub(crate) fn digest_of(&self, image: &str) -> Option<String> {
-        let (record, _) = self.resolve(image).ok()?;
-        Some(record.digest.to_string())
+        self.resolve(image)
+            .ok()
+            .map(|(record, _)| record.digest.to_string())
     }
 
     /// Has an image ready that is here.

@@ -7,3 +7,4 @@ mod registry;
 mod room;
 mod server;
 mod stage;
+mod standing;

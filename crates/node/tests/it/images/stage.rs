@@ -30,12 +30,21 @@ impl Stage {
 
     /// A node over what another one left.
     pub(super) async fn at(directory: Arc<TempDir>, change: impl FnOnce(&mut Options)) -> Self {
+        Self::over(directory, Simulator::new(), change).await
+    }
+
+    /// The same, with a class of one's own.
+    pub(super) async fn over(
+        directory: Arc<TempDir>,
+        simulator: Simulator,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let quick = |options: &mut Options| {
             options.images.attempts_max = 2;
             options.images.stall_s = 1;
             change(options);
         };
-        let bench = Bench::at(directory, Simulator::new(), quick).await.unwrap();
+        let bench = Bench::at(directory, simulator, quick).await.unwrap();
         Self { bench }
     }
 
