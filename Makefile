@@ -20,7 +20,7 @@ everything := --locked --workspace --all-targets
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: ## Run code in five languages, attack the sandbox, and show where the time went
+demo: ## Run code in five languages and an image in two classes, attack the sandbox, and show where the time went
 	@scripts/demo
 
 test: check tests doc-tests unprivileged bench-smoke ## Check and test everything
