@@ -15,6 +15,7 @@ pub(crate) const HOST_FOLDER: &str = "/opt/vulcan/host";
 pub(crate) const OVERHEAD: Overhead = Overhead {
     bytes: 24 * 1024 * 1024,
     pids: 24,
+    pids_at_start: 0,
     // Without a memory cgroup what V8 reserves for code counts as used (512 MiB), and the stacks of threads do.
     data_bytes: 576 * 1024 * 1024,
 };

@@ -14,8 +14,8 @@ use vulcan_slots::{Guest, LastWords, Overhead, Pool, Prober, SlotInstance, SlotO
 
 use crate::{
     Options,
-    agent_file::RunFolder,
-    configuration::{AGENT_IN_VIEW, Terms, configuration},
+    configuration::{Terms, configuration},
+    furniture::Furniture,
     launcher::{HOSTNAME, Launcher, of_containers, of_gvisor},
     root::{Parts, Quota},
     runtimes,
@@ -23,6 +23,8 @@ use crate::{
 
 const ABILITIES: &[Ability] = &[Ability::Exec, Ability::Files];
 const MIB: u64 = 1024 * 1024;
+/// Processes and threads of a runtime while it starts an instance: those of runc and runsc are written in Go.
+const PIDS_AT_START: u32 = 64;
 
 /// The kernel of the host: the agent, the keeper, and for a moment the runtime.
 const CONTAINER: Defaults = Defaults {
@@ -30,7 +32,7 @@ const CONTAINER: Defaults = Defaults {
     noun: "container slots",
     outer_id_first: 2_000_000_000,
     overhead_mb: 16,
-    overhead_pids: 8,
+    overhead_pids: 3,
 };
 /// gVisor's kernel lives in the instance, with threads of its own.
 const GVISOR: Defaults = Defaults {
@@ -58,7 +60,7 @@ pub struct Oci {
     launchers: Vec<Box<dyn Launcher>>,
     /// The number of the launcher that works here, as soon as one was seen to, and its configuration.
     chosen: OnceCell<Chosen>,
-    folder: RunFolder,
+    furniture: Furniture,
     pool: Arc<Pool>,
     prober: Prober,
 }
@@ -100,7 +102,7 @@ impl Oci {
 
     fn new(options: Options, defaults: &Defaults, launchers: Vec<Box<dyn Launcher>>) -> io::Result<Self> {
         let group = format!("vulcan-{}-{}", options.owner, defaults.isolation);
-        let folder = RunFolder::new(options.run_dir.join(&group));
+        let furniture = Furniture::new(options.run_dir.join(&group));
         let pool = Pool::new(slot_options(&options, defaults, group, &launchers))?;
         Ok(Self {
             capabilities: Capabilities {
@@ -113,7 +115,7 @@ impl Oci {
             options,
             launchers,
             chosen: OnceCell::new(),
-            folder,
+            furniture,
             pool,
             prober: Prober::default(),
         })
@@ -131,11 +133,13 @@ impl Oci {
                     .to_owned(),
             ));
         }
-        self.folder.make().map_err(|source| BackendError::StartFailed {
-            step: format!("make the folder {}", self.folder.path().display()),
-            source: Some(source),
-        })?;
-        self.pool.furnish(view(&self.folder));
+        self.furniture
+            .make()
+            .map_err(|source| BackendError::StartFailed {
+                step: format!("make the folder {}", self.furniture.path().display()),
+                source: Some(source),
+            })?;
+        self.pool.furnish(view());
         let mut reasons = Vec::new();
         for (number, launcher) in self.launchers.iter().enumerate() {
             match self.try_launcher(number, launcher.as_ref()).await {
@@ -179,7 +183,7 @@ impl Oci {
     fn trial(&self) -> Wanted {
         let root = Root {
             digest: String::new(),
-            layers: vec![self.folder.empty()],
+            layers: vec![self.furniture.empty()],
             lease: Box::new(()),
         };
         Wanted {
@@ -202,7 +206,7 @@ impl Oci {
             disk_mb: wanted.resources.disk_mb,
             inodes_per_mb: self.options.inodes_per_mb,
         };
-        let parts = Parts::take(root, &wanted.upper, quota)?;
+        let parts = Parts::take(root, &self.furniture, &wanted.upper, quota)?;
         let launcher = &self.launchers[chosen.launcher];
         let stderr = memfd_create("runtime-stderr", MemfdFlags::CLOEXEC)
             .map_err(|error| failed("make a file for the runtime's words", Some(error.into())))?;
@@ -280,17 +284,17 @@ fn slot_options(
         overhead: Overhead {
             bytes: u64::from(options.overhead_mb.unwrap_or(defaults.overhead_mb)) * MIB,
             pids: defaults.overhead_pids,
+            pids_at_start: PIDS_AT_START,
             data_bytes: 0,
         },
         bundle_ids: Some(options.ids_per_slot),
     }
 }
 
-/// What runtimes find beside what every view has: the agent, and something that passes for control groups.
-fn view(folder: &RunFolder) -> ViewParts {
+/// What runtimes find beside what every view has: something that passes for control groups.
+fn view() -> ViewParts {
     const GROUPS: &str = "/sys/fs/cgroup";
     let placed = |from: PathBuf, at: &str| Placed { from, at: at.into() };
-    let agent = placed(folder.agent(), AGENT_IN_VIEW);
     let is_version_2 = PathBuf::from(GROUPS).join("cgroup.controllers").exists();
     // Read-only like the rest of the view. runc wants to see the controller of devices; what it cannot write it lets be.
     let groups = if is_version_2 {
@@ -303,7 +307,7 @@ fn view(folder: &RunFolder) -> ViewParts {
         text: String::new(),
     };
     ViewParts {
-        placed: vec![agent, groups],
+        placed: vec![groups],
         files: Vec::from_iter((!is_version_2).then_some(marker)),
     }
 }
@@ -361,18 +365,18 @@ impl Backend for Oci {
     async fn sweep(&self, _keep: &[InstanceId]) -> Result<Swept, BackendError> {
         let mut swept = self.pool.sweep().await?;
         let failed = |source| BackendError::SweepFailed {
-            what: self.folder.path().display().to_string(),
+            what: self.furniture.path().display().to_string(),
             source,
         };
-        if self.chosen.get().is_none() && self.folder.remove().map_err(failed)? {
-            swept.removed.push(self.folder.path().display().to_string());
+        if self.chosen.get().is_none() && self.furniture.remove().map_err(failed)? {
+            swept.removed.push(self.furniture.path().display().to_string());
         }
         Ok(swept)
     }
 
     async fn close(&self) {
         self.pool.close().await;
-        if let Err(error) = self.folder.remove() {
+        if let Err(error) = self.furniture.remove() {
             tracing::warn!(error = %error, "the run folder could not be removed");
         }
     }

@@ -21,8 +21,7 @@ use vulcan_host::{
     launcher::{GUEST_ID, bundle},
 };
 
-/// Where instances' view of the host has the agent.
-pub(crate) const AGENT_IN_VIEW: &str = "/vulcan/agent";
+use crate::furniture::AGENT_PLACE;
 
 /// What the agent may do as user 0 of its user namespace: act for the owner of any file, and become any user. Programs keep
 /// less: see the agent.
@@ -39,17 +38,22 @@ const CAPABILITIES: [Capability; 9] = [
 ];
 
 /// What of /proc tells about the host, or changes it: the list of container engines (moby, oci/defaults.go) and a little more.
-const MASKED: [&str; 17] = [
+const MASKED: [&str; 22] = [
     "/proc/acpi",
     "/proc/asound",
+    "/proc/bootconfig",
     "/proc/buddyinfo",
+    "/proc/bus",
+    "/proc/cmdline",
     "/proc/config.gz",
+    "/proc/diskstats",
     "/proc/interrupts",
     "/proc/kallsyms",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
     "/proc/modules",
+    "/proc/partitions",
     "/proc/pressure",
     "/proc/sched_debug",
     "/proc/scsi",
@@ -58,7 +62,7 @@ const MASKED: [&str; 17] = [
     "/proc/timer_list",
     "/proc/vmallocinfo",
 ];
-const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+const READ_ONLY: [&str; 3] = ["/proc/fs", "/proc/irq", "/proc/sys"];
 
 /// What runs the instance's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,8 +80,6 @@ pub(crate) enum Filter {
     Compiled,
     /// As a list.
     Listed,
-    /// Not at all.
-    None,
 }
 
 /// What differs between runtimes and options.
@@ -132,7 +134,7 @@ fn process(terms: &Terms<'_>) -> Result<Process, OciSpecError> {
     ProcessBuilder::default()
         .terminal(false)
         .user(UserBuilder::default().uid(0_u32).gid(0_u32).build()?)
-        .args([bundle::AGENT_PLACE, "--as", &code].map(str::to_owned))
+        .args([AGENT_PLACE, "--as", &code].map(str::to_owned))
         .env(Vec::new())
         .cwd("/")
         .capabilities(capabilities)
@@ -170,12 +172,21 @@ fn mounts(kernel: Kernel) -> Result<Vec<Mount>, OciSpecError> {
     );
     let shared = ["bind", "nosuid", "nodev", "noexec"];
     let shared = ("bind", bundle::SHARED_MEMORY, "/dev/shm", &shared[..]);
+    let temporary = (
+        "bind",
+        bundle::TEMPORARY,
+        "/tmp",
+        &["bind", "nosuid", "nodev"][..],
+    );
+    let system = ("sysfs", "sysfs", "/sys", &["ro", "nosuid", "noexec", "nodev"][..]);
+    // A part of the root, over itself.
+    let agent_in_root = format!("{}{AGENT_PLACE}", bundle::ROOT);
     let agent = ["bind", "ro", "nosuid", "nodev"];
-    let agent = ("bind", AGENT_IN_VIEW, bundle::AGENT_PLACE, &agent[..]);
+    let agent = ("bind", agent_in_root.as_str(), AGENT_PLACE, &agent[..]);
     let all = match kernel {
         Kernel::Host => vec![proc, devices, shared, agent],
-        // It makes devices of its own.
-        Kernel::Gvisor => vec![proc, shared, agent],
+        // It makes devices of its own, and would put folders of its own where these two are.
+        Kernel::Gvisor => vec![proc, shared, agent, temporary, system],
     };
     all.into_iter()
         .map(|(kind, source, destination, options)| {
@@ -260,19 +271,23 @@ fn seccomp(extra: &[String]) -> Result<LinuxSeccomp, OciSpecError> {
         .build()
 }
 
+fn check(argument: u32) -> LinuxSeccompArgBuilder {
+    LinuxSeccompArgBuilder::default().index(usize::try_from(argument).unwrap_or_default())
+}
+
 fn checked_call(name: &str, condition: Condition) -> Result<LinuxSyscall, OciSpecError> {
-    // Of an argument's 64 bits the kernel takes the lower half for these calls, and so must the check.
-    const LOWER: u64 = 0xffff_ffff;
-    let (argument, mask, value) = match condition {
-        Condition::Equals { argument, value } => (argument, LOWER, u64::from(value)),
-        Condition::HasNone { argument, bits } => (argument, u64::from(bits), 0),
+    // Of an argument's 64 bits the kernel takes the lower half for these calls; to look at all of them refuses more, never less.
+    let check = match condition {
+        Condition::Equals { argument, value } => check(argument)
+            .value(value)
+            .op(LinuxSeccompOperator::ScmpCmpEq)
+            .build()?,
+        Condition::HasNone { argument, bits } => check(argument)
+            .value(bits)
+            .value_two(0_u64)
+            .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
+            .build()?,
     };
-    let check = LinuxSeccompArgBuilder::default()
-        .index(usize::try_from(argument).unwrap_or_default())
-        .value(mask)
-        .value_two(value)
-        .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
-        .build()?;
     LinuxSyscallBuilder::default()
         .names([name.to_owned()])
         .action(LinuxSeccompAction::ScmpActAllow)

@@ -10,9 +10,9 @@
 //! the keeper in `vulcan-host`, the conversation with the guest in `vulcan-backend`. Refuses to know images, registries and
 //! where layers come from.
 
-mod agent_file;
 mod backend;
 mod configuration;
+mod furniture;
 mod launcher;
 mod options;
 mod root;

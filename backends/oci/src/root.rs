@@ -13,6 +13,10 @@ use vulcan_host::{
     mounts::detached,
 };
 
+use crate::furniture::Furniture;
+
+/// The one above the image's, and the one below.
+const FURNITURE_LAYERS: usize = 2;
 const MIB: u64 = 1024 * 1024;
 
 /// What an instance's root is made of.
@@ -53,24 +57,33 @@ pub(crate) struct Quota {
 
 impl Parts {
     /// Takes hold of everything. On failure nothing is left.
-    pub(crate) fn take(root: Arc<Root>, upper: &Upper, quota: Quota) -> Result<Self, BackendError> {
+    pub(crate) fn take(
+        root: Arc<Root>,
+        furniture: &Furniture,
+        upper: &Upper,
+        quota: Quota,
+    ) -> Result<Self, BackendError> {
         let failed = |step: String| {
             move |source| BackendError::StartFailed {
                 step,
                 source: Some(source),
             }
         };
-        if root.layers.is_empty() || root.layers.len() > LAYERS_MAX {
+        let layers_max = LAYERS_MAX - FURNITURE_LAYERS;
+        if root.layers.is_empty() || root.layers.len() > layers_max {
             return Err(BackendError::StartFailed {
                 step: format!(
-                    "the image has {} layers, and a root is made of 1 to {LAYERS_MAX}",
+                    "the image has {} layers, and a root is made of 1 to {layers_max}",
                     root.layers.len()
                 ),
                 source: None,
             });
         }
-        let mut mounts = Vec::with_capacity(root.layers.len() + 1);
-        for layer in root.layers.iter().rev() {
+        let (top, bottom) = (furniture.top(), furniture.bottom());
+        let layers = root.layers.iter().rev();
+        let layers = std::iter::once(&top).chain(layers).chain([&bottom]);
+        let mut mounts = Vec::with_capacity(root.layers.len() + FURNITURE_LAYERS + 1);
+        for layer in layers {
             let step = format!("take the layer {}", layer.display());
             mounts.push(detached(layer).map_err(failed(step))?);
         }

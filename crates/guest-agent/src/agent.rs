@@ -12,7 +12,7 @@ use vulcan_guest_protocol::GuestFrame;
 
 use crate::{
     connection::{Connection, Error},
-    family,
+    devices, family,
     files::{Reading, Writing},
     limits::REAPED_MAX,
     places::Places,
@@ -32,6 +32,7 @@ pub(crate) fn run(places: Places) -> Result<(), Error> {
     if places.code.is_some() {
         // Whoever started a container's first process gave it streams of the host.
         sys::silence_streams()?;
+        devices::remove_needless();
     }
     let connection = Connection::new(sys::take_stream(STREAM)?)?;
     let mut agent = Agent {

@@ -122,6 +122,7 @@ fn with_memberships(gid: u32, name: &str, groups: &str) -> Vec<u32> {
     let mut ids: Vec<u32> = std::iter::once(gid)
         .chain(member_of.filter_map(|entry| entry.get(2)?.parse().ok()))
         .collect();
+    ids.sort_unstable();
     ids.dedup();
     ids.truncate(GROUPS_MAX);
     ids
@@ -163,8 +164,8 @@ mod tests {
     fn users_are_found_as_container_engines_find_them() {
         let home = |home: &str| home.to_owned();
         assert_eq!(ids(""), Ok((0, 0, vec![0], home("/root"))));
-        assert_eq!(ids("ann"), Ok((1001, 100, vec![100, 10], home("/home/ann"))));
-        assert_eq!(ids("1001"), Ok((1001, 100, vec![100, 10], home("/home/ann"))));
+        assert_eq!(ids("ann"), Ok((1001, 100, vec![10, 100], home("/home/ann"))));
+        assert_eq!(ids("1001"), Ok((1001, 100, vec![10, 100], home("/home/ann"))));
         assert_eq!(ids("ann:wheel"), Ok((1001, 10, vec![10], home("/home/ann"))));
         assert_eq!(ids("4242"), Ok((4242, 0, vec![0], home("/"))));
         assert_eq!(ids("4242:4343"), Ok((4242, 4343, vec![4343], home("/"))));

@@ -16,6 +16,7 @@
 mod agent;
 mod archive;
 mod connection;
+mod devices;
 mod family;
 mod feed;
 mod files;

@@ -109,8 +109,11 @@ pub(crate) fn start(command: &Command) -> io::Result<Child> {
         None => sys::spawn(program, &argv, &env, &files)?,
         Some(identity) => sys::spawn_as(program, &argv, &env, &files, identity)?,
     };
-    // Without it the kernel chooses by size alone.
-    std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).ok();
+    // Without it the kernel chooses by size alone. Somebody else than the agent could lower it again, and what nobody raised
+    // nobody can lower.
+    if command.identity.is_none() {
+        std::fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE).ok();
+    }
     Ok(Child {
         pid,
         stdin,

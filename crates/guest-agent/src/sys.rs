@@ -221,6 +221,9 @@ fn become_somebody(identity: &Identity) -> io::Result<()> {
             ptr::null_mut(),
         ))?;
     }
+    // The runtime has set it, but not every kernel of a guest hands it on.
+    // SAFETY: no memory is involved.
+    done(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
     drop_bounds(identity.uid == 0)?;
     // SAFETY: the list is as long as is said.
     unsafe {

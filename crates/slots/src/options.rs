@@ -45,6 +45,8 @@ pub struct Overhead {
     pub bytes: u64,
     /// Processes and threads.
     pub pids: u32,
+    /// More processes and threads, until the guest has spoken: what it takes to start it.
+    pub pids_at_start: u32,
     /// Of each process' memory, where the limit is per process for want of a cgroup.
     pub data_bytes: u64,
 }
@@ -64,6 +66,15 @@ impl SlotOptions {
                 data_bytes: (!has_memory_group)
                     .then_some(u64::from(resources.mem_mb) * MIB + self.overhead.data_bytes),
             },
+        }
+    }
+
+    /// Returns the limits of the slot's cgroup until the guest has spoken.
+    pub(crate) fn limits_at_start(&self, resources: &Resources) -> Limits {
+        let limits = self.limits(resources);
+        Limits {
+            pids: limits.pids + self.overhead.pids_at_start,
+            ..limits
         }
     }
 

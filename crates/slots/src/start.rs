@@ -62,7 +62,7 @@ impl Pool {
         let mut lease = self.lease().await?;
         lease.holds = guest.holds;
         lease
-            .begin(&self.options().limits(&resources))
+            .begin(&self.options().limits_at_start(&resources))
             .map_err(|error| failed("set the cgroup's limits", error))?;
         let (ours, theirs) = stream_pair().map_err(|error| failed("make the stream to the guest", error))?;
         let launch = self.options().launch(&resources, self.tree().limits_memory());
@@ -82,6 +82,11 @@ impl Pool {
             Some(words) => words.explain(error),
             None => error,
         })?;
+        if self.options().overhead.pids_at_start > 0 {
+            lease
+                .begin(&self.options().limits(&resources))
+                .map_err(|error| failed("tighten the cgroup's limits", error))?;
+        }
         if let Some(runtime) = guest.prepare {
             client.prepare(runtime, deadline).await?;
         }

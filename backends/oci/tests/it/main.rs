@@ -1,5 +1,6 @@
 //! The classes `container` and `gvisor` on this host: the conformance suite, and what is their own.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod conformance;
 mod harness;
 mod own;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use vulcan_api::Program;
 
-use crate::{Backend, ExecRequest};
+use crate::{Backend, ExecRequest, Root};
 
 use super::Act;
 
@@ -32,6 +32,11 @@ pub trait Harness: Send + Sync + 'static {
     /// Returns a backend with a state of its own; called once.
     async fn backend(&self) -> Arc<dyn Backend>;
 
+    /// Returns the root filesystem that instances start on, for classes that need one.
+    fn root(&self) -> Option<Arc<Root>> {
+        None
+    }
+
     /// Returns the program that performs an act, or `None` where the class has no way to express it.
     ///
     /// Every rule that needs an inexpressible act must be named by [`Harness::inapplicable`]: nothing is passed over silently.
@@ -45,6 +50,12 @@ pub trait Harness: Send + Sync + 'static {
 
     /// Returns the rules that the class cannot be held to. A rule that is named here and could be held is a failure too.
     fn inapplicable(&self) -> &[Inapplicable] {
+        &[]
+    }
+
+    /// Returns the rules that the class breaks by its nature, and why that harms nobody; the host must be as it was after them
+    /// too. A rule that is named here and holds is a failure.
+    fn otherwise(&self) -> &[Inapplicable] {
         &[]
     }
 

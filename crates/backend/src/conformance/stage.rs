@@ -185,7 +185,7 @@ impl Stage {
     ///
     /// When it does not start.
     pub async fn start_with(&self, resources: Resources) -> Arc<dyn Instance> {
-        self.start_request(request(resources)).await
+        self.start_request(self.request(resources)).await
     }
 
     /// Starts an instance whose interpreter waits for code.
@@ -196,11 +196,21 @@ impl Stage {
     pub async fn start_blank(&self, runtime: Runtime) -> Arc<dyn Instance> {
         self.start_request(StartRequest {
             prepare: Some(runtime),
-            root: None,
-            upper: crate::Upper::Memory,
-            ..request(Resources::default())
+            ..self.request(Resources::default())
         })
         .await
+    }
+
+    /// Makes a request for an instance that nobody else has, on the harness' root.
+    pub(super) fn request(&self, resources: Resources) -> StartRequest {
+        StartRequest {
+            prepare: None,
+            root: self.harness.root(),
+            upper: crate::Upper::Memory,
+            instance: InstanceId::generate(SystemClock.now(), random()),
+            resources,
+            network: Network::None,
+        }
     }
 
     async fn start_request(&self, request: StartRequest) -> Arc<dyn Instance> {
@@ -383,18 +393,6 @@ async fn invoke(
     sink: LogSink,
 ) -> Result<crate::Outcome, crate::BackendError> {
     instance.invoke(invocation, sink).await
-}
-
-/// Makes a request for an instance that nobody else has.
-pub(super) fn request(resources: Resources) -> StartRequest {
-    StartRequest {
-        prepare: None,
-        root: None,
-        upper: crate::Upper::Memory,
-        instance: InstanceId::generate(SystemClock.now(), random()),
-        resources,
-        network: Network::None,
-    }
 }
 
 /// Makes the invocation of a program that is the only one of its instance.

@@ -1,8 +1,12 @@
 //! The list of all rules, and how one of them is played.
 
-use std::{future::Future, pin::Pin};
+use std::{
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::Pin,
+};
 
-use super::{Harness, Stage, Verdict};
+use super::{Harness, Inapplicable, Stage, Verdict};
 
 /// Names every rule once; `conformance_suite!` and [`RULES`] are made of it.
 #[doc(hidden)]
@@ -264,24 +268,36 @@ pub fn check(
         .enable_all()
         .build()
         .expect("a runtime can be made");
+    let stage = runtime.block_on(async { Stage::new(harness()).await });
+    let played = catch_unwind(AssertUnwindSafe(|| runtime.block_on(play(&stage))));
+    for note in stage.notes() {
+        eprintln!("{rule}: {note}");
+    }
+    match played {
+        Ok(verdict) => judge(rule, stage.harness(), verdict),
+        Err(broken) => match named(stage.harness().otherwise(), rule) {
+            Some(exception) => eprintln!("OTHERWISE: {rule}: {}", exception.reason),
+            None => resume_unwind(broken),
+        },
+    }
     runtime.block_on(async {
-        let stage = Stage::new(harness()).await;
-        let verdict = play(&stage).await;
-        for note in stage.notes() {
-            eprintln!("{rule}: {note}");
-        }
-        judge(rule, stage.harness(), verdict);
         stage.expect_health().await;
         stage.clear().await;
     });
 }
 
+fn named<'a>(exceptions: &'a [Inapplicable], rule: &str) -> Option<&'a Inapplicable> {
+    exceptions.iter().find(|exception| exception.rule == rule)
+}
+
 fn judge(rule: &str, harness: &dyn Harness, verdict: Verdict) {
-    let exception = harness
-        .inapplicable()
-        .iter()
-        .find(|exception| exception.rule == rule);
-    match (verdict, exception) {
+    if let Some(exception) = named(harness.otherwise(), rule) {
+        panic!(
+            "'{rule}' is said to be broken ({}) and holds: take it off the list",
+            exception.reason
+        );
+    }
+    match (verdict, named(harness.inapplicable(), rule)) {
         (Ok(()), None) => {}
         (Ok(()), Some(exception)) => panic!(
             "'{rule}' is said to be inapplicable ({}) and holds: take it off the list",
@@ -301,7 +317,7 @@ fn judge(rule: &str, harness: &dyn Harness, verdict: Verdict) {
 /// When one does not.
 #[doc(hidden)]
 pub fn check_exceptions(harness: &dyn Harness) {
-    for exception in harness.inapplicable() {
+    for exception in harness.inapplicable().iter().chain(harness.otherwise()) {
         assert!(
             RULES.iter().any(|(_, rule)| *rule == exception.rule),
             "'{}' is no rule",

@@ -20,6 +20,8 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 8 * 1024;
 const STACK_BYTES_MAX: usize = 64 * 1024;
 /// What a shell reports for a file that cannot be executed.
 const CANNOT_EXECUTE: i32 = 126;
+/// What a shell says of a program that is not there.
+const NOT_FOUND: i32 = 127;
 
 /// How a request for a program ended.
 #[derive(Debug)]
@@ -82,18 +84,26 @@ pub(super) fn of_refusal(
 ) -> Result<Outcome, BackendError> {
     let Refusal { code, message } = refusal;
     match code {
+        // What an image lacks, it lacks on every node.
+        RefusalCode::NotFound if runtime == Runtime::Image => Ok(not_started(NOT_FOUND, message, begun)),
         RefusalCode::NotFound => Err(BackendError::RuntimeUnavailable {
             runtime,
             reason: message,
         }),
         RefusalCode::Busy => Err(BackendError::Refused { code, message }),
-        RefusalCode::Invalid | RefusalCode::TooLarge | RefusalCode::Io => Ok(Outcome {
-            reusable: None,
-            status: ExitStatus::Code(CANNOT_EXECUTE),
-            output: None,
-            error: Some(WorkloadError::new(ErrorCode::Exception, message)),
-            prepared_in: begun.elapsed(),
-        }),
+        RefusalCode::Invalid | RefusalCode::TooLarge | RefusalCode::Io => {
+            Ok(not_started(CANNOT_EXECUTE, message, begun))
+        }
+    }
+}
+
+fn not_started(code: i32, message: String, begun: Instant) -> Outcome {
+    Outcome {
+        reusable: None,
+        status: ExitStatus::Code(code),
+        output: None,
+        error: Some(WorkloadError::new(ErrorCode::Exception, message)),
+        prepared_in: begun.elapsed(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! launcher ── clone3: pid, mount, net, ipc, uts namespaces ──▶ keeper, process 1 of them
 //!    /scratch          tmpfs that nobody else sees: bundle, the runtime's state, mount points
-//!    /scratch/root     overlayfs: upper folder over /scratch/top (mount points) over the layers over /scratch/bottom
+//!    /scratch/root     overlayfs: the upper folder over the layers
 //!    └─ runtime: starts the instance and ends ─▶ the keeper reaps until nothing is left, and ends
 //! ```
 //!
@@ -26,6 +26,7 @@ use rustix::{
     fs::CWD,
     mount::{MountAttrFlags, MountFlags, OpenTreeFlags, mount, open_tree},
     process::{Pid, WaitOptions},
+    thread::CapabilitySet,
 };
 
 use super::{
@@ -37,7 +38,7 @@ use super::{
 use crate::sys::{self, Cloned};
 
 /// The most layers of a root; overlayfs takes 500, and image builders make no more than 127.
-pub const LAYERS_MAX: usize = 128;
+pub const LAYERS_MAX: usize = 130;
 /// The folder of the bundle, for the runtime's arguments.
 pub const BUNDLE: &str = "/scratch/bundle";
 /// The folder of the runtime's state, for its arguments.
@@ -46,22 +47,21 @@ pub const STATE: &str = "/scratch/state";
 pub const ROOT: &str = "/scratch/root";
 /// The folder for shared memory, for a mount of the configuration.
 pub const SHARED_MEMORY: &str = "/scratch/shm";
+/// The folder for temporary files, for a mount of the configuration where the runtime would hide that of the root.
+pub const TEMPORARY: &str = "/scratch/tmp";
 /// A minimal `/dev`, for a mount of the configuration.
 pub const DEVICES: &str = "/scratch/dev";
-/// Where the root has an empty file to mount the guest agent on.
-pub const AGENT_PLACE: &str = "/.vulcan/agent";
 
 /// What a configuration says for the first of the instance's ids on the host, which only the slot knows; it is nobody's
 /// number (man 2 setreuid).
 pub const HOST_ID: u32 = u32::MAX;
 
+const OOM_SCORE_ADJ: &str = "500";
 const SCRATCH: &str = "/scratch";
 /// Room for the bundle and the runtime's state.
 const SCRATCH_BYTES: u64 = 16 * 1024 * 1024;
-/// Room for shared memory where the upper folder is on the host's disk.
-const SHARED_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
-/// The user id of code in a guest, whose the working folder is.
-const CODE_ID: u32 = super::GUEST_ID;
+/// Room for each folder in memory where the upper folder is on the host's disk.
+const IN_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What comes with a bundle.
 pub(super) struct Descriptors {
@@ -155,6 +155,7 @@ fn prepare(bundle: &Bundle, users: &Users, fds: &Descriptors, status: &OwnedFd) 
     // Where the kernel has no keyrings there is nothing to leave.
     let _ = sys::join_new_session_keyring();
     rustix::system::sethostname(bundle.hostname.as_bytes()).step("set the host name")?;
+    raise_oom_score();
     sys::bring_loopback_up().step("bring the loopback interface up")?;
     mount_proc(&[]).step("mount /proc")?;
     for folder in &bundle.hidden {
@@ -163,7 +164,7 @@ fn prepare(bundle: &Bundle, users: &Users, fds: &Descriptors, status: &OwnedFd) 
     put_tmpfs(SCRATCH, &[("size", &SCRATCH_BYTES.to_string()), ("mode", "0711")])
         .step("mount the scratch space")?;
     std::env::set_current_dir(SCRATCH).step("enter the scratch space")?;
-    make_furniture(users).step("make the folders of the bundle")?;
+    make_folders().step("make the folders of the bundle")?;
     let upper = mount_upper(bundle, users, fds.upper.as_ref())?;
     mount_root(users, &fds.layers, &upper)?;
     let config = bundle
@@ -173,56 +174,39 @@ fn prepare(bundle: &Bundle, users: &Users, fds: &Descriptors, status: &OwnedFd) 
     std::env::set_current_dir("/").step("change to the root")
 }
 
+/// Has instances go before the server when memory runs out. Only with the right that makes it final: everybody else could lower
+/// what is raised now, and nobody can lower what they began with (kernel: fs/proc/base.c, __set_oom_adj).
+fn raise_oom_score() {
+    let capabilities = rustix::thread::capabilities(None);
+    if capabilities.is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_RESOURCE)) {
+        // Where it cannot be raised, the kernel chooses by size.
+        let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
+    }
+}
+
 fn silence_input() -> Result<(), Failure> {
     let null = fs::File::open("/dev/null").step("open /dev/null")?;
     rustix::stdio::dup2_stdin(&null).step("set standard input")
 }
 
 fn put_tmpfs(path: &str, options: &[(&str, &str)]) -> io::Result<()> {
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    view::attach(
+        &view::new_tmpfs(options, MountAttrFlags::MOUNT_ATTR_NOSUID)?,
+        path,
+    )
+}
+
+fn put_tmpfs_without_devices(path: &str, options: &[(&str, &str)]) -> io::Result<()> {
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     view::attach(&view::new_tmpfs(options, attributes)?, path)
 }
 
-/// Makes what is beside the image's own files: mount points on top of it, and what an empty image lacks below.
-fn make_furniture(users: &Users) -> io::Result<()> {
-    for folder in ["bundle", "state", "root", "upper", "shm", "layers"] {
+fn make_folders() -> io::Result<()> {
+    for folder in ["bundle", "state", "root", "upper", "shm", "tmp", "layers"] {
         fs::create_dir(folder)?;
-    }
-    for folder in [
-        "top",
-        "top/proc",
-        "top/sys",
-        "top/dev",
-        "top/.vulcan",
-        "bottom",
-        "bottom/etc",
-    ] {
-        make_folder(folder, 0o755, users.outer_first)?;
-    }
-    make_folder("bottom/tmp", 0o1777, users.outer_first)?;
-    make_folder("bottom/work", 0o755, users.outer_first + CODE_ID)?;
-    let place = format!("top{AGENT_PLACE}");
-    fs::File::create_new(&place)?;
-    chown(&place, Some(users.outer_first), Some(users.outer_first))?;
-    for (name, text) in ETC {
-        let path = format!("bottom/etc/{name}");
-        fs::write(&path, text)?;
-        chown(&path, Some(users.outer_first), Some(users.outer_first))?;
     }
     make_devices()
 }
-
-/// What an image without these files gets.
-const ETC: [(&str, &str); 5] = [
-    (
-        "passwd",
-        "root:x:0:0:root:/root:/bin/sh\nvulcan:x:1000:1000:vulcan:/work:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
-    ),
-    ("group", "root:x:0:\nvulcan:x:1000:\nnogroup:x:65534:\n"),
-    ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
-    ("resolv.conf", ""),
-];
 
 fn make_folder(path: &str, mode: u32, owner: u32) -> io::Result<()> {
     fs::DirBuilder::new().mode(mode & 0o777).create(path)?;
@@ -269,7 +253,7 @@ struct UpperPlace {
     acts_as: Option<u32>,
 }
 
-/// Mounts what changes go to, and the shared memory, which is a part of it where it is memory too.
+/// Mounts what changes go to, and the folders that are no part of the root: parts of the same space where that is memory.
 fn mount_upper(bundle: &Bundle, users: &Users, folder: Option<&OwnedFd>) -> Result<UpperPlace, Failure> {
     match (&bundle.upper, folder) {
         (BundleUpper::Memory { bytes, inodes }, None) => {
@@ -278,11 +262,13 @@ fn mount_upper(bundle: &Bundle, users: &Users, folder: Option<&OwnedFd>) -> Resu
                 .iter()
                 .map(|(key, value)| (*key, value.as_str()))
                 .collect();
-            put_tmpfs("upper", &options).step("make the writable space")?;
-            make_folder("upper/shm", 0o1777, users.outer_first).step("make the shared memory")?;
-            let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            let part = open_tree(CWD, "upper/shm", flags).step("take a part of the writable space")?;
-            view::attach(&part, "shm").step("attach the shared memory")?;
+            put_tmpfs_without_devices("upper", &options).step("make the writable space")?;
+            for (part, place) in [("upper/shm", "shm"), ("upper/tmp", "tmp")] {
+                make_folder(part, 0o1777, users.outer_first).step("make a part of the writable space")?;
+                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+                let part = open_tree(CWD, part, flags).step("take a part of the writable space")?;
+                view::attach(&part, place).step("attach a part of the writable space")?;
+            }
             make_folder("upper/upper", 0o755, users.outer_first).step("make the upper folder")?;
             fs::create_dir("upper/work").step("make overlayfs' folder")?;
             Ok(UpperPlace {
@@ -292,8 +278,11 @@ fn mount_upper(bundle: &Bundle, users: &Users, folder: Option<&OwnedFd>) -> Resu
             })
         }
         (BundleUpper::Folder { name, work }, Some(folder)) => {
-            let size = SHARED_MEMORY_BYTES.to_string();
-            put_tmpfs("shm", &[("size", &size), ("mode", "1777")]).step("make the shared memory")?;
+            let size = IN_MEMORY_BYTES.to_string();
+            for place in ["shm", "tmp"] {
+                put_tmpfs_without_devices(place, &[("size", &size), ("mode", "1777")])
+                    .step("make a part in memory")?;
+            }
             sys::mount_with_ids(folder.as_fd(), users.namespace.as_fd(), 0)
                 .step("map the ids of the upper folder")?;
             view::attach(folder, "upper").step("attach the upper folder")?;
@@ -312,7 +301,7 @@ fn mount_upper(bundle: &Bundle, users: &Users, folder: Option<&OwnedFd>) -> Resu
 
 /// Mounts the root. Names are short and relative, since all of them must fit one page (man 2 mount).
 fn mount_root(users: &Users, layers: &[OwnedFd], place: &UpperPlace) -> Result<(), Failure> {
-    let mut lower = vec!["top".to_owned()];
+    let mut lower = Vec::with_capacity(layers.len());
     for (number, layer) in layers.iter().enumerate() {
         let name = format!("layers/{number}");
         fs::create_dir(&name).step("make a folder for a layer")?;
@@ -321,7 +310,6 @@ fn mount_root(users: &Users, layers: &[OwnedFd], place: &UpperPlace) -> Result<(
         view::attach(layer, &name).step("attach a layer")?;
         lower.push(name);
     }
-    lower.push("bottom".to_owned());
     let UpperPlace { upper, work, acts_as } = place;
     // Nothing of it is to survive a crash of the host: no syncing. An upper folder of a build is synced by its owner.
     let data = format!(

@@ -13,7 +13,8 @@ def connect(address, port):
     try:
         talk.connect(target)
     except TimeoutError:
-        return "nobody answered, so a packet left"
+        # What goes out by the loopback interface comes back in.
+        return None if address.endswith("%lo") else "nobody answered, so a packet left"
     return "connected"
 
 

@@ -9,7 +9,7 @@ use crate::{
     Ability, BackendError, Exited, InvokeMode, StartRequest,
     conformance::{
         Act, Stage, Verdict,
-        stage::{invocation, random, request, stop, within},
+        stage::{invocation, random, stop, within},
     },
 };
 
@@ -169,7 +169,7 @@ pub async fn dropping_the_last_reference_leaves_nothing(stage: &Stage) -> Verdic
 /// A start that is given up leaves nothing, at whichever step.
 pub async fn dropping_a_start_leaves_nothing(stage: &Stage) -> Verdict {
     for polls in 1..POLLS_MAX {
-        let start = stage.backend().start(request(Resources::default()));
+        let start = stage.backend().start(stage.request(Resources::default()));
         let done = within("a part of a start", poll_at_most(polls, start)).await;
         let is_done = done.inspect(|started| assert!(started.is_ok())).is_some();
         stage.expect_nothing_left().await;
@@ -178,7 +178,7 @@ pub async fn dropping_a_start_leaves_nothing(stage: &Stage) -> Verdict {
         }
     }
     for millis in 0..10 {
-        let start = stage.backend().start(request(Resources::default()));
+        let start = stage.backend().start(stage.request(Resources::default()));
         drop(timeout(Duration::from_millis(millis), start).await);
     }
     stage.expect_nothing_left().await;
@@ -204,11 +204,8 @@ pub async fn dropping_an_invocation_leaves_the_program_running(stage: &Stage) ->
 /// A start that fails leaves nothing: what the class cannot do, and what the harness broke.
 pub async fn a_failed_start_leaves_nothing(stage: &Stage) -> Verdict {
     let egress = StartRequest {
-        prepare: None,
-        root: None,
-        upper: crate::Upper::Memory,
         network: Network::Egress,
-        ..request(Resources::default())
+        ..stage.request(Resources::default())
     };
     let refused = within("the refusal", stage.backend().start(egress)).await;
     assert!(
@@ -219,7 +216,11 @@ pub async fn a_failed_start_leaves_nothing(stage: &Stage) -> Verdict {
 
     for broken in stage.harness().broken().await {
         for _ in 0..3 {
-            let started = within(&broken.what, broken.backend.start(request(Resources::default()))).await;
+            let started = within(
+                &broken.what,
+                broken.backend.start(stage.request(Resources::default())),
+            )
+            .await;
             let error = started.err().map(|error| error.to_string());
             assert!(error.is_some(), "it started though {}", broken.what);
             stage.note(format!("{}: {}", broken.what, error.unwrap_or_default()));
@@ -289,7 +290,7 @@ pub async fn sixteen_instances_at_once_leave_nothing(stage: &Stage) -> Verdict {
 
     let starts = programs
         .iter()
-        .map(|_| stage.backend().start(request(Resources::default())));
+        .map(|_| stage.backend().start(stage.request(Resources::default())));
     let mut instances = Vec::new();
     for start in within("sixteen starts", join_all(starts.collect())).await {
         instances.push(start.expect("an instance starts beside fifteen others"));
