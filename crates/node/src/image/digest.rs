@@ -106,11 +106,6 @@ impl<T> Hashing<T> {
     pub(crate) fn finish(self) -> (T, Digest, u64) {
         (self.inner, Digest::finish(self.hash), self.bytes)
     }
-
-    /// Returns the number of bytes so far.
-    pub(crate) const fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 impl<W: Write> Write for Hashing<W> {

@@ -20,7 +20,7 @@ use super::{
     problem::{blocking, disk, unpacking},
     record::{LayerOf, Packed},
     store::{Hold, Made, Store},
-    unpack::{Meaning, UnpackError, UnpackLimits, unpack},
+    unpack::{UnpackError, UnpackLimits},
 };
 
 /// What layers that are made here are packed with: quick, and smaller than gzip.
@@ -40,7 +40,7 @@ pub(crate) struct Layer {
     pub(crate) unpacked_bytes: u64,
     /// Where it is unpacked; never to be changed.
     pub(crate) folder: PathBuf,
-    pub(super) hold: Arc<Hold>,
+    pub(super) _hold: Arc<Hold>,
 }
 
 impl PartialEq for Layer {
@@ -78,8 +78,6 @@ pub(super) fn root_folders(layers: &[Layer]) -> Vec<PathBuf> {
 pub(crate) enum LayerSource {
     /// The writable side of an overlay: removed files are noted as overlayfs does. It is taken away.
     Folder(PathBuf),
-    /// A tar archive, plain or packed, with whiteouts as layers have them. It stays.
-    Tar(PathBuf),
 }
 
 impl Images {
@@ -144,16 +142,8 @@ fn make(
     stop: &CancellationToken,
 ) -> ImageResult<Layer> {
     let scratch = store.scratch()?;
-    let folder = match source {
-        LayerSource::Folder(folder) => take_folder(&folder, scratch.path())?,
-        LayerSource::Tar(path) => {
-            let folder = new_folder(scratch.path())?;
-            let archive = File::open(&path).map_err(|error| disk("read", &path, &error))?;
-            unpack(archive, &folder, Meaning::Layer, limits, stop)
-                .map_err(|error| unpacking("the layer", &error))?;
-            folder
-        }
-    };
+    let LayerSource::Folder(folder) = source;
+    let folder = take_folder(&folder, scratch.path())?;
     let blob = scratch.path().join("blob");
     let packed =
         pack_into(&blob, &folder, epoch, limits, stop).map_err(|error| unpacking("the layer", &error))?;

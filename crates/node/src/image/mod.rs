@@ -40,4 +40,4 @@ pub(crate) use disk::Scratch;
 pub(crate) use images::{Events, Images, Ready, Setup};
 pub(crate) use layer::{Layer, LayerSource};
 pub use options::ImageOptions;
-pub(crate) use unpack::{Meaning, UnpackError, UnpackLimits, Unpacked, unpack};
+pub(crate) use unpack::{Meaning, UnpackLimits, unpack};

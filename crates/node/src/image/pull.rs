@@ -13,7 +13,7 @@ use super::{
     images::missing,
     layer::{Layer, new_folder},
     manifest::{Config, Descriptor, Index, Manifest, Platform},
-    problem::{blocking, disk, invalid, problem, refuse, unpacking},
+    problem::{self, blocking, disk, invalid, problem, refuse},
     record::{ImageRecord, LayerOf, Packed, VERSION},
     registry::{Access, Fetch, Registry, Trouble, fetch},
     store::{Made, Store},
@@ -219,8 +219,15 @@ impl Images {
             .step(format!("unpacking layer {}", blob.digest.short()))
             .await;
         let path = packing.path;
-        let (layer, left_out) =
-            blocking(move || unpack_into(&store, &blob, &diff_id, &path, &what, limits, &stop)).await?;
+        let unpacking = Unpacking {
+            store,
+            blob,
+            diff_id,
+            path,
+            what,
+            limits,
+        };
+        let (layer, left_out) = blocking(move || unpack_into(&unpacking, &stop)).await?;
         if left_out > 0 {
             let note = format!(
                 "{left_out} devices and pipes of layer {} were left out",
@@ -361,21 +368,32 @@ pub(super) fn choose(index: &[u8]) -> Result<Digest, NoPlan> {
     Err(NoPlan::Platform(others))
 }
 
-/// Unpacks a blob and moves both into their places. Blocks.
-fn unpack_into(
-    store: &Store,
-    blob: &Descriptor,
-    diff_id: &Digest,
-    path: &std::path::Path,
-    what: &str,
+/// An unpacking that goes on, with all that it needs on its thread.
+struct Unpacking {
+    store: Arc<Store>,
+    blob: Descriptor,
+    diff_id: Digest,
+    path: std::path::PathBuf,
+    /// What people are told of it.
+    what: String,
     limits: UnpackLimits,
-    stop: &CancellationToken,
-) -> ImageResult<(Layer, u64)> {
+}
+
+/// Unpacks a blob and moves both into their places. Blocks.
+fn unpack_into(unpacking: &Unpacking, stop: &CancellationToken) -> ImageResult<(Layer, u64)> {
+    let Unpacking {
+        store,
+        blob,
+        diff_id,
+        path,
+        what,
+        limits,
+    } = unpacking;
     let scratch = store.scratch()?;
     let folder = new_folder(scratch.path())?;
     let archive = std::fs::File::open(path).map_err(|error| disk("read", path, &error))?;
-    let unpacked = unpack(archive, &folder, Meaning::Layer, limits, stop)
-        .map_err(|error| unpacking(what, &error))
+    let unpacked = unpack(archive, &folder, Meaning::Layer, *limits, stop)
+        .map_err(|error| problem::unpacking(what, &error))
         .and_then(|unpacked: Unpacked| {
             if unpacked.diff_id == *diff_id {
                 return Ok(unpacked);

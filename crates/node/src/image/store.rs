@@ -146,7 +146,7 @@ impl Store {
             packed_bytes: packed.bytes,
             unpacked_bytes,
             folder: self.disk.layer(&layer.diff_id),
-            hold: Arc::new(self.hold(&mut state, Held::Layer(layer.diff_id.clone()))),
+            _hold: Arc::new(self.hold(&mut state, Held::Layer(layer.diff_id.clone()))),
         })
     }
 

@@ -1,15 +1,10 @@
 //! Asking a registry: requests, redirects, tokens, limits.
 
-use std::{
-    net::IpAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, sync::Mutex, time::Duration};
 
 use reqwest::{
     Client, Response, StatusCode, Url,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RANGE, WWW_AUTHENTICATE},
+    header::{ACCEPT, AUTHORIZATION, HeaderValue, RANGE, WWW_AUTHENTICATE},
     redirect::{Attempt, Policy},
 };
 use serde::Deserialize;
@@ -87,9 +82,6 @@ pub(in crate::image) struct Registry {
 /// A manifest or an index, as it came.
 pub(in crate::image) struct Document {
     pub(in crate::image) content: Vec<u8>,
-    pub(in crate::image) digest: Digest,
-    /// What the registry says that it is.
-    pub(in crate::image) media_type: String,
 }
 
 impl Registry {
@@ -130,18 +122,14 @@ impl Registry {
         let accept = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST].join(", ");
         let what = format!("manifest '{reference}' in {}", self.repository);
         let path = format!("manifests/{reference}");
-        let (content, media_type) = self.document(&path, &what, Some(&accept)).await?;
+        let content = self.document(&path, &what, Some(&accept)).await?;
         let digest = Digest::of(&content);
         if reference.starts_with("sha256:") && digest.as_str() != reference {
             return Err(Trouble::wrong(format!(
                 "its manifest has the digest {digest}, and {reference} was asked for"
             )));
         }
-        Ok(Document {
-            content,
-            digest,
-            media_type,
-        })
+        Ok(Document { content })
     }
 
     /// Gets a small blob whole.
@@ -154,7 +142,7 @@ impl Registry {
             )));
         }
         let path = format!("blobs/{}", blob.digest);
-        let (content, _) = self.document(&path, &what, None).await?;
+        let content = self.document(&path, &what, None).await?;
         let digest = Digest::of(&content);
         if digest != blob.digest {
             return Err(Trouble::wrong(format!(
@@ -173,13 +161,8 @@ impl Registry {
             .await
     }
 
-    /// Gets something small whole, and what the registry says that it is; asks again where it may help.
-    async fn document(
-        &self,
-        path: &str,
-        what: &str,
-        accept: Option<&str>,
-    ) -> Result<(Vec<u8>, String), Trouble> {
+    /// Gets something small whole; asks again where it may help.
+    async fn document(&self, path: &str, what: &str, accept: Option<&str>) -> Result<Vec<u8>, Trouble> {
         let mut attempt = 0;
         loop {
             match self.document_once(path, what, accept).await {
@@ -198,22 +181,9 @@ impl Registry {
         }
     }
 
-    async fn document_once(
-        &self,
-        path: &str,
-        what: &str,
-        accept: Option<&str>,
-    ) -> Result<(Vec<u8>, String), Trouble> {
+    async fn document_once(&self, path: &str, what: &str, accept: Option<&str>) -> Result<Vec<u8>, Trouble> {
         let response = self.get(path, what, accept, None).await?;
-        let media_type = response.headers().get(CONTENT_TYPE);
-        let media_type = media_type
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.split(';').next())
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
-        let content = self.read(response, DOCUMENT_BYTES_MAX, what).await?;
-        Ok((content, media_type))
+        self.read(response, DOCUMENT_BYTES_MAX, what).await
     }
 
     /// Waits before attempt `attempt` + 1: longer each time, and not as long as everybody else.
@@ -412,9 +382,6 @@ fn chain(error: &reqwest::Error) -> String {
     }
     causes.join(": ")
 }
-
-/// What several tasks ask with.
-pub(in crate::image) type Shared = Arc<Registry>;
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use vulcan_api::{ImageConfig, ManualClock, Timestamp};
 
-use crate::image::{ImageOptions, Images, LayerSource, NewImage, Setup};
+use crate::image::{ImageOptions, Images, LayerSource, Meaning, NewImage, Setup, unpack};
 
 const EPOCH: Timestamp = Timestamp::from_millis(1_000_000_000_000);
 
@@ -83,7 +83,7 @@ async fn a_folder_of_changes_becomes_the_same_layer_every_time() {
 }
 
 #[tokio::test]
-async fn a_layer_of_a_tar_is_the_layer_of_its_folder() {
+async fn what_a_layer_unpacks_to_packs_to_the_same_layer() {
     let place = TempDir::new().unwrap();
     let images = open(place.path());
     let scratch = images.scratch().unwrap();
@@ -93,11 +93,14 @@ async fn a_layer_of_a_tar_is_the_layer_of_its_folder() {
         .add_layer(LayerSource::Folder(folder), EPOCH)
         .await
         .unwrap();
-    let again = images
-        .add_layer(LayerSource::Tar(images.store.disk.blob(&made.digest)), EPOCH)
-        .await
-        .unwrap();
-    assert_eq!(made, again);
+    let blob = fs::File::open(images.store.disk.blob(&made.digest)).unwrap();
+    let again = scratch.path().join("again");
+    fs::create_dir(&again).unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let unpacked = unpack(blob, &again, Meaning::Layer, images.limits(), &stop).unwrap();
+    assert_eq!(unpacked.diff_id, made.diff_id);
+    let repacked = images.add_layer(LayerSource::Folder(again), EPOCH).await.unwrap();
+    assert_eq!(made, repacked);
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ fn entry(archive: &mut Vec<u8>, kind: EntryType, name: &[u8], link: &[u8], conte
     header.as_old_mut().name[..name.len()].copy_from_slice(name);
     header.as_old_mut().linkname[..link.len()].copy_from_slice(link);
     header.set_entry_type(kind);
-    header.set_mode(0o644);
+    header.set_mode(if kind.is_dir() { 0o755 } else { 0o644 });
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(7);

@@ -16,6 +16,9 @@ const EXTENSIONS_LEN_MAX: u64 = 8;
 /// The most pieces of a sparse file.
 const SPARSE_PIECES_MAX: usize = 100_000;
 
+/// A name and a value, either of any bytes.
+type Record = (Vec<u8>, Vec<u8>);
+
 /// Where a piece of a sparse file goes, and how long it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
@@ -44,7 +47,7 @@ pub(super) struct Entry {
     /// Bytes of content in the archive.
     pub(super) bytes: u64,
     pub(super) sparse: Option<Sparse>,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) xattrs: Vec<Record>,
 }
 
 /// The entries of an archive, in order.
@@ -60,7 +63,7 @@ pub(super) struct Entries<R> {
 struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
-    pax: Vec<(Vec<u8>, Vec<u8>)>,
+    pax: Vec<Record>,
 }
 
 impl<R: Read> Entries<R> {
@@ -160,7 +163,8 @@ impl<R: Read> Entries<R> {
 
     fn skip(&mut self) -> Result<(), UnpackError> {
         let bytes = self.left + self.padding;
-        let skipped = io::copy(&mut (&mut self.reader).take(bytes), &mut io::sink()).map_err(cut)?;
+        let skipped =
+            io::copy(&mut (&mut self.reader).take(bytes), &mut io::sink()).map_err(|error| cut(&error))?;
         if skipped < bytes {
             return Err(UnpackError::broken("it ends inside of an entry"));
         }
@@ -199,7 +203,7 @@ impl<R: Read> Entries<R> {
                 Ok(0) => return Err(UnpackError::broken("it ends inside of a header")),
                 Ok(read) => filled += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(cut(error)),
+                Err(error) => return Err(cut(&error)),
             }
         }
         Ok(true)
@@ -220,7 +224,7 @@ impl<R: Read> Entries<R> {
         (&mut self.reader)
             .take(bytes)
             .read_to_end(&mut content)
-            .map_err(cut)?;
+            .map_err(|error| cut(&error))?;
         if (content.len() as u64) < bytes {
             return Err(UnpackError::broken("it ends inside of a header"));
         }
@@ -287,7 +291,7 @@ fn check_pieces(pieces: &[Piece], stored: u64, bytes: u64) -> Result<(), UnpackE
     }
 }
 
-fn cut(error: io::Error) -> UnpackError {
+fn cut(error: &io::Error) -> UnpackError {
     UnpackError::broken(error.to_string())
 }
 
@@ -298,7 +302,7 @@ fn until_nul(mut text: Vec<u8>) -> Vec<u8> {
 }
 
 /// Reads records of the form `<length> <key>=<value>\n`; values may contain anything, new lines too.
-fn pax_records(mut text: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, UnpackError> {
+fn pax_records(mut text: &[u8]) -> Result<Vec<Record>, UnpackError> {
     let wrong = || UnpackError::broken("its PAX records cannot be read");
     let mut records = Vec::new();
     while !text.is_empty() {
@@ -319,7 +323,7 @@ fn pax_records(mut text: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, UnpackError> 
     Ok(records)
 }
 
-fn apply_pax(entry: &mut Entry, records: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), UnpackError> {
+fn apply_pax(entry: &mut Entry, records: Vec<Record>) -> Result<(), UnpackError> {
     let number = |value: &[u8]| {
         std::str::from_utf8(value)
             .ok()
