@@ -71,6 +71,7 @@ impl Client {
     ///
     /// [`ClientError::Setup`] when the system below refuses.
     pub fn new(endpoint: Endpoint) -> Result<Self, ClientError> {
+        crate::install_tls_provider();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("vulcan-client/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_LIMIT)

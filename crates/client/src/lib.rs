@@ -11,6 +11,7 @@ mod images;
 mod logs;
 mod query;
 mod sse;
+mod tls;
 
 pub use client::Client;
 pub use endpoint::{Endpoint, EndpointError};
@@ -18,3 +19,4 @@ pub use error::ClientError;
 pub use images::ImageEvents;
 pub use logs::{LogOptions, LogTail};
 pub use query::{ListQuery, RunOptions};
+pub use tls::install_tls_provider;

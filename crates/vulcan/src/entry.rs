@@ -14,6 +14,8 @@ use crate::{
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
+    // Before the exporter of spans makes its client.
+    vulcan_client::install_tls_provider();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -60,6 +60,20 @@ impl Fixture {
         self.folder.path()
     }
 
+    /// Waits for the node's first word, and returns its backends.
+    pub(crate) async fn backends(&self) -> Vec<vulcan_api::BackendInfo> {
+        let asking = async {
+            loop {
+                let list = self.client().backends().await.unwrap();
+                if !list.backends.is_empty() {
+                    return list.backends;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, asking).await.unwrap()
+    }
+
     pub(crate) async fn run(&self, spec: &WorkloadSpec) -> Workload {
         self.try_run(spec).await.unwrap()
     }

@@ -5,6 +5,7 @@ mod benchmarks;
 mod crash;
 mod ends;
 mod fixture;
+mod images;
 mod isolates;
 mod limits;
 mod logs;

@@ -88,7 +88,7 @@ impl Builder {
             handle,
             node,
             url,
-            client: Client::new(),
+            client: client(),
             dir: self.dir,
             stop,
             tasks: vec![node_task, server],
@@ -202,6 +202,12 @@ impl Platform {
             "never: {what}"
         );
     }
+}
+
+/// Other rooms of the workspace build this library with TLS, and then it needs its cryptography chosen.
+fn client() -> Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Client::new()
 }
 
 /// A request whose code tells the fake node what to do.

@@ -1,6 +1,6 @@
 //! `image ls` and `image inspect`.
 
-use vulcan_api::{Clock, Image, ImageList, SystemClock, Timestamp};
+use vulcan_api::{Clock, Image, ImageLayer, ImageList, SystemClock, Timestamp};
 
 use super::args::OneArgs;
 use crate::{
@@ -74,13 +74,8 @@ fn table(list: &ImageList, now: Timestamp) -> Table {
 fn shown(image: &Image) -> Table {
     let words = |words: &[String]| (!words.is_empty()).then(|| serde_json::Value::from(words).to_string());
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let lines = |lines: Vec<String>| (!lines.is_empty()).then(|| lines.join("\n"));
     let config = &image.config;
-    fields([
-        (
-            "names",
-            lines(image.names.iter().map(ToString::to_string).collect()),
-        ),
+    let mut table = fields([
         ("digest", Some(image.digest.clone())),
         ("platform", Some(image.platform.clone())),
         ("node", Some(image.node.to_string())),
@@ -94,41 +89,27 @@ fn shown(image: &Image) -> Table {
         ("command", words(&config.command)),
         ("folder", text(&config.working_dir)),
         ("user", text(&config.user)),
-        (
-            "env",
-            lines(
-                config
-                    .env
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect(),
-            ),
-        ),
-        (
-            "labels",
-            lines(
-                config
-                    .labels
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect(),
-            ),
-        ),
-        (
-            "layers",
-            lines(
-                image
-                    .layers
-                    .iter()
-                    .map(|layer| {
-                        format!(
-                            "{} {}",
-                            short_digest(&layer.digest),
-                            bytes_for_people(layer.unpacked_bytes)
-                        )
-                    })
-                    .collect(),
-            ),
-        ),
-    ])
+    ]);
+    let names = image.names.iter().map(ToString::to_string);
+    let pair = |(name, value): (&String, &String)| format!("{name}={value}");
+    let layer = |layer: &ImageLayer| {
+        format!(
+            "{} {}",
+            short_digest(&layer.digest),
+            bytes_for_people(layer.unpacked_bytes)
+        )
+    };
+    rows(&mut table, "names", names);
+    rows(&mut table, "env", config.env.iter().map(pair));
+    rows(&mut table, "labels", config.labels.iter().map(pair));
+    rows(&mut table, "layers", image.layers.iter().map(layer));
+    table
+}
+
+/// Adds a row per value, the first one with the name.
+fn rows(table: &mut Table, name: &str, values: impl Iterator<Item = String>) {
+    for (index, value) in values.enumerate() {
+        let name = if index == 0 { name } else { "" };
+        table.row([name.to_owned(), value]);
+    }
 }
