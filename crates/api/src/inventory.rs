@@ -42,9 +42,25 @@ pub struct RuntimeInfo {
     pub available: bool,
     /// The interpreter's version where it is available, otherwise what is missing.
     pub detail: String,
-    /// Packages that would make it available: Debian's by their names, npm's as `npm:name`.
+    /// Packages that would make it available: Debian's by their names, npm's as `npm:name`, images as `image:name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
+}
+
+impl RuntimeInfo {
+    /// How an image is marked among [`Self::packages`].
+    pub const IMAGE: &str = "image:";
+
+    /// Returns whether it can be used now by a workload that names an image, or names none. One that is named makes up for a
+    /// default one that is missing.
+    #[must_use]
+    pub fn is_available(&self, has_image: bool) -> bool {
+        let lacks_only_images = || {
+            let mut packages = self.packages.iter();
+            !self.packages.is_empty() && packages.all(|package| package.starts_with(Self::IMAGE))
+        };
+        self.available || has_image && lacks_only_images()
+    }
 }
 
 /// One backend on one node.

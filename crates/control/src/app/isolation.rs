@@ -4,8 +4,7 @@ use vulcan_api::{BackendInfo, Isolation, IsolationClass, Readiness, Runtime, Run
 
 use super::image_rules::stands_on_image;
 
-/// How [`RuntimeInfo::packages`] marks an image that is missing, and a package of npm.
-const IMAGE: &str = "image:";
+/// How [`RuntimeInfo::packages`] marks a package of npm.
 const NPM: &str = "npm:";
 
 /// What is asked for.
@@ -48,19 +47,12 @@ impl Wanted {
 
     /// Whether a class runs it now, somewhere. An image that is named makes up for a default one that is missing.
     fn is_offered(self, class: IsolationClass, backends: &[&BackendInfo]) -> bool {
-        let lacks_only_image = |info: &RuntimeInfo| {
-            self.has_image
-                && !info.packages.is_empty()
-                && info.packages.iter().all(|package| package.starts_with(IMAGE))
-        };
         self.can_run(class)
             && backends.iter().any(|backend| {
                 let mut runtimes = backend.runtimes.iter();
                 backend.isolation == class
                     && backend.readiness.is_usable()
-                    && runtimes.any(|info| {
-                        info.runtime == self.runtime && (info.available || lacks_only_image(info))
-                    })
+                    && runtimes.any(|info| info.runtime == self.runtime && info.is_available(self.has_image))
             })
     }
 
@@ -256,8 +248,8 @@ fn how_to_get(info: &RuntimeInfo) -> Option<String> {
         let packages = info.packages.iter();
         packages.filter_map(|name| name.strip_prefix(prefix)).collect()
     };
-    let (images, npm) = (named(IMAGE), named(NPM));
-    let is_debian = |name: &&str| !name.starts_with(IMAGE) && !name.starts_with(NPM);
+    let (images, npm) = (named(RuntimeInfo::IMAGE), named(NPM));
+    let is_debian = |name: &&str| !name.starts_with(RuntimeInfo::IMAGE) && !name.starts_with(NPM);
     let debian: Vec<&str> = info
         .packages
         .iter()

@@ -535,6 +535,7 @@ fn submission(entry: &Entry, is_held: bool) -> Submission {
                 .isolation_used
                 .unwrap_or(vulcan_api::IsolationClass::Sandbox),
             runtime: record.runtime,
+            has_image: record.image.is_some(),
         },
         mem_mb: memory(&record.resources),
         may_run_again: entry.may_run_again,

@@ -22,10 +22,12 @@ pub(super) fn number(id: WorkloadId) -> u32 {
 pub(super) const PYTHON: Need = Need {
     isolation: IsolationClass::Sandbox,
     runtime: Runtime::Python,
+    has_image: false,
 };
 pub(super) const GO: Need = Need {
     isolation: IsolationClass::Sandbox,
     runtime: Runtime::Go,
+    has_image: false,
 };
 
 pub(super) fn submission(number: u32) -> Submission {

@@ -18,6 +18,8 @@ pub(crate) struct Need {
     pub(crate) isolation: IsolationClass,
     /// The runtime under it.
     pub(crate) runtime: Runtime,
+    /// Whether the workload names the image to stand on.
+    pub(crate) has_image: bool,
 }
 
 /// One node.
@@ -156,11 +158,44 @@ fn offers(backends: &[BackendInfo]) -> Vec<Need> {
             backend
                 .runtimes
                 .iter()
-                .filter(|info| info.available)
-                .map(|info| Need {
+                .flat_map(|info| [(info, false), (info, true)])
+                .filter(|(info, has_image)| info.is_available(*has_image))
+                .map(|(info, has_image)| Need {
                     isolation: backend.isolation,
                     runtime: info.runtime,
+                    has_image,
                 })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use vulcan_api::{Readiness, RuntimeInfo};
+
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_named_makes_up_for_a_default_one_that_is_missing() {
+        let backend = |packages: &[&str]| BackendInfo {
+            isolation: IsolationClass::Gvisor,
+            node: "newt".parse().unwrap(),
+            readiness: Readiness::Ready,
+            runtimes: vec![RuntimeInfo {
+                runtime: Runtime::Python,
+                available: packages.is_empty(),
+                detail: String::new(),
+                packages: packages.iter().map(|name| (*name).to_owned()).collect(),
+            }],
+            abilities: Vec::new(),
+            pools: Vec::new(),
+        };
+        let offered = |packages: &[&str]| -> Vec<bool> {
+            let offers = offers(&[backend(packages)]);
+            offers.into_iter().map(|need| need.has_image).collect()
+        };
+        assert_eq!(offered(&[]), [false, true]);
+        assert_eq!(offered(&["image:vulcan/python"]), [true]);
+        assert_eq!(offered(&["image:vulcan/python", "python3"]), [] as [bool; 0]);
+    }
 }

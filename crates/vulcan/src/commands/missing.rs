@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use vulcan_api::BackendList;
+use vulcan_api::{BackendList, RuntimeInfo};
 
 use crate::{embedded::config_of_environment, failure::Failure, paths};
 
 /// How [`vulcan_api::RuntimeInfo::packages`] marks a package of npm.
 const NPM: &str = "npm:";
-
-/// How it marks an image of the platform's own.
-const IMAGE: &str = "image:";
 
 /// The packages that a machine lacks, and the images that a server lacks, each once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,7 +31,7 @@ impl Missing {
         for name in packages {
             if let Some(name) = name.strip_prefix(NPM) {
                 missing.npm.push(name.to_owned());
-            } else if let Some(name) = name.strip_prefix(IMAGE) {
+            } else if let Some(name) = name.strip_prefix(RuntimeInfo::IMAGE) {
                 missing.images.push(name.to_owned());
             } else {
                 missing.debian.push(name.clone());
