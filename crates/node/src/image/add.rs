@@ -33,8 +33,9 @@ impl Images {
     ///
     /// When the disk is full or does not work.
     pub(crate) async fn add(&self, new: NewImage) -> ImageResult<Image> {
-        let store = Arc::clone(&self.store);
-        blocking(move || {
+        let (store, bytes_max) = (Arc::clone(&self.store), self.setup.options.disk_bytes_max);
+        let added = blocking(move || {
+            store.make_room(0, bytes_max)?;
             let config = encode(&Config::new(&new.config, &new.layers, new.created))?;
             let config_digest = Digest::of(&config);
             let manifest = encode(&Manifest {
@@ -66,7 +67,20 @@ impl Images {
             drop(new.layers);
             image
         })
-        .await
+        .await;
+        self.settle();
+        added
+    }
+
+    /// Has what is here written to the disk in the background: an image can be used before that.
+    pub(super) fn settle(&self) {
+        let store = Arc::clone(&self.store);
+        // Whoever ends the runtime waits for it; cut off, the layers are made again after the next boot.
+        drop(tokio::task::spawn_blocking(move || {
+            if let Err(problem) = store.settle() {
+                tracing::warn!(error = problem.detail, "layers may not be on the disk yet");
+            }
+        }));
     }
 }
 

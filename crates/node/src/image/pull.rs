@@ -280,8 +280,9 @@ impl Images {
             store.put_image(record, &blobs)
         })
         .await;
-        if added.is_err() {
-            self.collect_quietly().await;
+        match &added {
+            Ok(_) => self.settle(),
+            Err(_) => self.collect_quietly().await,
         }
         added
     }

@@ -29,6 +29,10 @@ pub(super) struct LayerRecord {
     pub(super) unpacked_bytes: u64,
     /// The shapes in which it is among the blobs: the same tar may be packed in several ways.
     pub(super) packed: Vec<Packed>,
+    /// The boot of the machine in which it was made, for as long as its files may not be on the disk: after a power cut they
+    /// may be empty, and it is had again. Records without it are of layers that are on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unsynced_boot: Option<String>,
 }
 
 /// One layer of an image.

@@ -25,6 +25,8 @@ pub(super) struct Store {
     pub(super) disk: Disk,
     pub(super) clock: Arc<dyn Clock>,
     node: NodeName,
+    /// Which boot of the machine this is.
+    boot: String,
     state: Arc<Mutex<State>>,
     /// Whoever changes the disk.
     pub(super) writing: Mutex<()>,
@@ -94,10 +96,15 @@ pub(super) struct Made<'a> {
 
 impl Store {
     pub(super) fn open(disk: Disk, clock: Arc<dyn Clock>, node: NodeName) -> std::io::Result<Self> {
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         let mut state = State::default();
         for layer in disk.records::<LayerRecord>(Noted::Layer)? {
-            if layer.version == VERSION && disk.layer(&layer.diff_id).is_dir() {
+            let may_be_empty = layer.unsynced_boot.as_ref().is_some_and(|of| *of != boot);
+            if layer.version == VERSION && !may_be_empty && disk.layer(&layer.diff_id).is_dir() {
                 state.layers.insert(layer.diff_id.clone(), layer);
+            } else {
+                tracing::warn!(layer = %layer.diff_id, "layer was dropped: it may not be whole");
+                disk.forget(Noted::Layer, &layer.diff_id)?;
             }
         }
         for image in disk.records::<ImageRecord>(Noted::Image)? {
@@ -124,6 +131,7 @@ impl Store {
             disk,
             clock,
             node,
+            boot,
             state: Arc::new(Mutex::new(state)),
             writing: Mutex::default(),
         })
@@ -189,7 +197,9 @@ impl Store {
             diff_id: made.diff_id.clone(),
             unpacked_bytes: made.unpacked_bytes,
             packed: Vec::new(),
+            unsynced_boot: None,
         });
+        record.unsynced_boot = Some(self.boot.clone());
         let place = self.disk.layer(&made.diff_id);
         if let Some(blob) = made.blob {
             let to = self.disk.blob(&made.packed.digest);
@@ -220,6 +230,36 @@ impl Store {
             Some(layer) => Ok(layer),
             None => refuse(ProblemKind::Internal, format!("layer {} was lost", of.digest)),
         }
+    }
+
+    /// Waits until all layers that are here now are on the disk, and notes that they are.
+    pub(super) fn settle(&self) -> ImageResult<()> {
+        let unsynced: Vec<Digest> = {
+            let state = self.state();
+            let is_unsynced = |layer: &&LayerRecord| layer.unsynced_boot.is_some();
+            let layers = state.layers.values().filter(is_unsynced);
+            layers.map(|layer| layer.diff_id.clone()).collect()
+        };
+        if unsynced.is_empty() {
+            return Ok(());
+        }
+        let root = self.disk.root();
+        fs::File::open(root)
+            .and_then(|folder| Ok(rustix::fs::syncfs(folder)?))
+            .map_err(|error| disk("sync", root, &error))?;
+        let _writing = lock(&self.writing);
+        for diff_id in unsynced {
+            // It may have gone meanwhile.
+            let Some(mut layer) = self.state().layers.get(&diff_id).cloned() else {
+                continue;
+            };
+            layer.unsynced_boot = None;
+            self.disk
+                .note(Noted::Layer, &diff_id, &layer)
+                .map_err(|error| disk("note the layer in", root, &error))?;
+            self.state().layers.insert(diff_id, layer);
+        }
+        Ok(())
     }
 
     /// Notes an image whose layers the caller holds, and gives it its names, which others lose.
@@ -349,6 +389,8 @@ impl Store {
     }
 }
 
+/// Names this boot of the machine (`man 4 random`).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// How old the note of an image's last use may be, in milliseconds: it decides what goes first when room is needed.
 const USE_NOTED_EVERY_MS: u64 = 3_600_000;
 

@@ -144,3 +144,84 @@ async fn an_image_is_there_after_a_restart_and_what_was_half_made_is_not() {
         .collect();
     assert_eq!(staged, ["partial"]);
 }
+
+/// A store with one image of one layer.
+async fn with_image(place: &Path) -> (Arc<Images>, vulcan_api::Image) {
+    let images = open(place);
+    let scratch = images.scratch().unwrap();
+    let folder = scratch.path().join("upper");
+    changes(&folder);
+    let layer = images
+        .add_layer(LayerSource::Folder(folder), EPOCH)
+        .await
+        .unwrap();
+    let image = images
+        .add(NewImage {
+            names: vec!["vulcan/minimal".parse().unwrap()],
+            layers: vec![layer],
+            config: ImageConfig::default(),
+            created: None,
+        })
+        .await
+        .unwrap();
+    (images, image)
+}
+
+#[tokio::test]
+async fn an_image_that_an_instance_uses_is_not_removed() {
+    let place = TempDir::new().unwrap();
+    let (images, image) = with_image(place.path()).await;
+    let ready = images.ready(&image.names[0]).await.unwrap();
+    let (record, name) = images.resolve("vulcan/minimal").unwrap();
+
+    let refused = images.store.remove(&record, name.as_ref()).unwrap_err();
+
+    assert_eq!(refused.slug(), "image-in-use");
+    assert!(ready.root.layers[0].join("bin/tool").exists());
+    assert!(images.store.prune(|_| true).unwrap().digests.is_empty());
+    let folder = ready.root.layers[0].clone();
+    drop(ready);
+    images.store.remove(&record, name.as_ref()).unwrap();
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn a_layer_that_a_power_cut_may_have_emptied_is_had_again() {
+    let place = TempDir::new().unwrap();
+    let (images, image) = with_image(place.path()).await;
+    images.store.settle().unwrap();
+    drop(images);
+    let layers = place.path().join("images/layers");
+    let record = fs::read_dir(&layers)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some())
+        .unwrap();
+    let settled = fs::read_to_string(&record).unwrap();
+    assert!(!settled.contains("unsynced_boot"));
+    assert!(open(place.path()).find(&image.names[0]).is_some());
+
+    let unsettled = settled.replacen('{', "{\"unsynced_boot\": \"another\",", 1);
+    fs::write(&record, unsettled).unwrap();
+
+    assert!(open(place.path()).find(&image.names[0]).is_none());
+    assert_eq!(fs::read_dir(&layers).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn the_result_of_a_step_is_kept_until_it_is_pruned() {
+    let place = TempDir::new().unwrap();
+    let (images, image) = with_image(place.path()).await;
+    let key = crate::image::Digest::of(b"step");
+    let layer = images.ready(&image.names[0]).await.unwrap().layers.remove(0);
+    images.keep_step(&key, &layer).await.unwrap();
+    let (record, _) = images.resolve("vulcan/minimal").unwrap();
+    images.store.remove(&record, None).unwrap();
+    drop((images, layer));
+
+    let images = open(place.path());
+    assert!(images.step(&key).unwrap().folder.join("bin/tool").exists());
+    images.store.prune(|_| true).unwrap();
+    assert_eq!(images.step(&key), None);
+    assert_eq!(images.store.state().disk_bytes(), 0);
+}
