@@ -74,7 +74,7 @@ mod tests {
             let parsed: Result<ImageReference, _> = reference.parse();
             parsed.map(|parsed| parsed.to_string())
         };
-        assert_eq!(text("alpine").as_deref(), Ok("docker.io/library/alpine:latest"));
+        assert_eq!(text("localhost/alpine").as_deref(), Ok("localhost/alpine:latest"));
         assert_eq!(text("sha256:0123456789ab").as_deref(), Ok("sha256:0123456789ab"));
         for bad in [
             "sha256:0123456789a",

@@ -303,8 +303,8 @@ mod tests {
     fn a_name_is_one_part_of_the_path() {
         let path_of = |text: &str| path(&text.parse().unwrap());
         assert_eq!(
-            path_of("alpine"),
-            "v1/images/docker.io%2Flibrary%2Falpine%3Alatest"
+            path_of("localhost/alpine"),
+            "v1/images/localhost%2Falpine%3Alatest"
         );
         assert_eq!(
             path_of("[::1]:5000/a"),

@@ -10,7 +10,7 @@ const DONE: &str = "{\"event\":\"done\",\"images\":[]}\n";
 
 fn pull() -> ImagePull {
     ImagePull {
-        image: "alpine".parse().unwrap(),
+        image: "localhost/alpine".parse().unwrap(),
         credentials: None,
     }
 }
@@ -32,7 +32,7 @@ async fn events_come_in_order_and_signs_of_life_are_none() {
     let done = ImageEvent::Done { images: Vec::new() };
     assert_eq!(events.next().await.unwrap().unwrap(), done);
     assert!(events.next().await.is_none(), "nothing follows the end");
-    assert!(server.requests()[0].contains("\"image\":\"docker.io/library/alpine:latest\""));
+    assert!(server.requests()[0].contains("\"image\":\"localhost/alpine:latest\""));
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_failure_is_the_last_event_and_the_servers_own_refusal() {
 async fn a_build_says_everything_in_its_query() {
     let server = Scripted::start(vec![Answer::Hangup]).await;
     let build = ImageBuild {
-        name: "app:1".parse().unwrap(),
+        name: "localhost/app:1".parse().unwrap(),
         file: "a b".to_owned(),
         args: [("A".to_owned(), "1&2".to_owned())].into(),
         target: Some("run".to_owned()),
@@ -81,7 +81,7 @@ async fn a_build_says_everything_in_its_query() {
     let line = requests[0].lines().next().unwrap();
     assert_eq!(
         line,
-        "post /v1/images/build?name=docker.io%2flibrary%2fapp%3a1&file=a+b&arg=a%3d1%262&target=run&no_cache=true http/1.1"
+        "post /v1/images/build?name=localhost%2fapp%3a1&file=a+b&arg=a%3d1%262&target=run&no_cache=true http/1.1"
     );
     assert!(requests[0].contains("content-type: application/x-tar"));
 }

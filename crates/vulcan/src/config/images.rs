@@ -69,9 +69,9 @@ impl ImageSettings {
         let registry = name
             .as_ref()
             .and_then(ImageName::registry)
-            .filter(|known| probe.starts_with(*known) || *known == "docker.io")
+            .filter(|known| probe.starts_with(*known))
             .ok_or_else(|| {
-                format!("'{registry}' is not the name of a registry, as docker.io or localhost:5000")
+                format!("'{registry}' is not the name of a registry, as registry.example or localhost:5000")
             })?;
         let mut credential = self.credentials.get(registry).cloned().unwrap_or_default();
         match field {
@@ -198,8 +198,8 @@ mod tests {
         let file = folder.path().join("token");
         fs::write(&file, "fr0m-file\n").unwrap();
         let config = load(&[
-            ("images.credentials.ghcr.io.username", "me"),
-            ("images.credentials.ghcr.io.password", "hunter2"),
+            ("images.credentials.registry.example.username", "me"),
+            ("images.credentials.registry.example.password", "hunter2"),
             ("images.credentials.localhost:5000.username", "ci"),
             (
                 "images.credentials.localhost:5000.password_file",
@@ -208,14 +208,17 @@ mod tests {
         ])
         .unwrap();
         let credentials = config.image_options().credentials;
-        assert_eq!(credentials["ghcr.io"].password, "hunter2");
+        assert_eq!(credentials["registry.example"].password, "hunter2");
         assert_eq!(credentials["localhost:5000"].password, "fr0m-file");
         let shown = format!("{}{config:?}", config.to_toml());
         assert!(
             !shown.contains("hunter2") && !shown.contains("fr0m-file"),
             "{shown}"
         );
-        assert!(shown.contains("[images.credentials.\"ghcr.io\"]"), "{shown}");
+        assert!(
+            shown.contains("[images.credentials.\"registry.example\"]"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -224,24 +227,31 @@ mod tests {
         let file = folder.path().join("vulcan.toml");
         fs::write(
             &file,
-            "[images.credentials.\"ghcr.io\"]\nusername = \"me\"\npassword = \"hunter2\"\n",
+            "[images.credentials.\"registry.example\"]\nusername = \"me\"\npassword = \"hunter2\"\n",
         )
         .unwrap();
         let config = super::super::load(Some(&file), [], []).unwrap();
-        assert_eq!(config.image_options().credentials["ghcr.io"].username, "me");
+        assert_eq!(
+            config.image_options().credentials["registry.example"].username,
+            "me"
+        );
     }
 
     #[test]
     fn half_credentials_are_refused_by_name() {
         let error = |flags: &[(&str, &str)]| load(flags).unwrap_err().to_string();
-        let user = ("images.credentials.ghcr.io.username", "me");
-        let password = ("images.credentials.ghcr.io.password", "hunter2");
+        let user = ("images.credentials.registry.example.username", "me");
+        let password = ("images.credentials.registry.example.password", "hunter2");
         let errors = [
             error(&[user]),
             error(&[password]),
-            error(&[user, password, ("images.credentials.ghcr.io.password_file", "/x")]),
-            error(&[user, ("images.credentials.ghcr.io.token", "hunter2")]),
-            error(&[("images.credentials.GHCR_io.username", "x")]),
+            error(&[
+                user,
+                password,
+                ("images.credentials.registry.example.password_file", "/x"),
+            ]),
+            error(&[user, ("images.credentials.registry.example.token", "hunter2")]),
+            error(&[("images.credentials.Registry_example.username", "x")]),
             error(&[("images.defaults", "ruby=x")]),
             error(&[("images.defaults", "python=X")]),
         ];
