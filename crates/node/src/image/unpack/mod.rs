@@ -11,6 +11,7 @@
 mod decompress;
 mod entries;
 mod error;
+mod place;
 mod tree;
 
 pub(crate) use decompress::{Packed, Unpacked, media_type_of, plain, read_packed, unpack};
