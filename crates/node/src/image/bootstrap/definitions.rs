@@ -14,7 +14,7 @@ pub(super) struct Definition {
     pub(super) pretended: &'static [&'static str],
     /// What it runs where nobody says otherwise.
     pub(super) command: &'static str,
-    /// Files and folders of the packages that a program has no use for.
+    /// Patterns of files and folders of the packages that a program has no use for.
     pub(super) removed: &'static [&'static str],
 }
 
@@ -67,7 +67,17 @@ pub(super) const RUNTIMES: [Definition; 3] = [
         packages: &["golang-go"],
         pretended: &[],
         command: "bash",
-        removed: &["usr/share/go-1.19/test", "usr/share/go-1.19/api"],
+        // Tests, the compiler as a library, and tools that look at what ran: more than a third of it.
+        removed: &[
+            "usr/share/go-*/api",
+            "usr/share/go-*/misc",
+            "usr/share/go-*/test",
+            "usr/share/go-*/src/**/testdata",
+            "usr/share/go-*/src/**/*_test.go",
+            "usr/lib/go-*/pkg/linux_*/cmd",
+            "usr/lib/go-*/pkg/tool/*/pprof",
+            "usr/lib/go-*/pkg/tool/*/trace",
+        ],
     },
 ];
 

@@ -11,6 +11,8 @@ use std::{
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
+use crate::image::build::matches_path;
+
 /// The folders that /usr is merged with: links in the lowest layer.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 /// What mmdebstrap makes and no package has, and what is only for whoever administers a machine.
@@ -103,16 +105,17 @@ pub(in crate::image) enum Place {
     Upper,
 }
 
-/// Cleans a tree that only its packages have been unpacked into, and completes it. `removed` are paths of it that go as well;
-/// what of them is not there is no error.
+/// Cleans a tree that only its packages have been unpacked into, and completes it. `removed` are patterns of paths that go as
+/// well; what of them is not there is no error.
 ///
 /// # Errors
 ///
 /// When the disk cannot be read or written.
 pub(in crate::image) fn clean(tree: &Path, removed: &[&str], place: Place, status: &str) -> io::Result<()> {
-    for path in REMOVED.iter().chain(&READING).chain(removed) {
+    for path in REMOVED.iter().chain(&READING) {
         remove(&tree.join(path))?;
     }
+    remove_matching(tree, removed)?;
     keep_copyright(&tree.join("usr/share/doc"))?;
     match place {
         Place::Lowest => complete(tree)?,
@@ -130,6 +133,23 @@ pub(in crate::image) fn clean(tree: &Path, removed: &[&str], place: Place, statu
         fs::set_permissions(folder, Permissions::from_mode(0o755))?;
     }
     fs::set_permissions(dpkg.join("status"), Permissions::from_mode(0o644))
+}
+
+/// Removes what matches one of some patterns.
+fn remove_matching(tree: &Path, patterns: &[&str]) -> io::Result<()> {
+    if patterns.is_empty() {
+        return Ok(());
+    }
+    let mut matching = Vec::new();
+    walk(tree, &mut |path, _| {
+        let inside = path.strip_prefix(tree).unwrap_or(path).to_string_lossy();
+        if patterns.iter().any(|pattern| matches_path(pattern, &inside)) {
+            matching.push(path.to_owned());
+        }
+        Ok(())
+    })?;
+    // What is in a folder that matches comes before it.
+    matching.iter().try_for_each(|path| remove(path))
 }
 
 /// Does what maintainer scripts of the lowest packages would have done.
@@ -316,7 +336,20 @@ mod tests {
         write(tree, "var/lib/apt/lists/lock", "", 1);
         write(tree, "usr/share/man/man1/jq.1", "", 900);
 
-        clean(tree, &["usr/share/nothing"], Place::Upper, "Package: jq\n").unwrap();
+        write(tree, "usr/share/jq/src/deep/testdata/x", "", 900);
+        write(tree, "usr/share/jq/src/deep/a_test.go", "", 900);
+
+        clean(
+            tree,
+            &[
+                "usr/share/nothing",
+                "usr/share/*/src/**/testdata",
+                "usr/share/*/src/**/*_test.go",
+            ],
+            Place::Upper,
+            "Package: jq\n",
+        )
+        .unwrap();
 
         let mut found = Vec::new();
         walk(tree, &mut |path, found_now| {

@@ -28,6 +28,7 @@ mod steps;
 mod whole;
 
 pub use options::BuildOptions;
+pub(super) use pattern::matches_path;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ pub(super) fn is_pattern(part: &str) -> bool {
 }
 
 /// Whether all of a path matches, part by part; paths without a slash in front.
-pub(super) fn matches_path(pattern: &str, path: &str) -> bool {
+pub(in crate::image) fn matches_path(pattern: &str, path: &str) -> bool {
     let pattern: Vec<&str> = pattern.split('/').collect();
     let path: Vec<&str> = path.split('/').collect();
     matches_parts(&pattern, &path)
