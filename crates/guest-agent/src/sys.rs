@@ -136,19 +136,22 @@ pub(crate) fn spawn(
 
 /// Takes effective ids, and with them the rights to files; the real ones stay, so that the way back is open.
 pub(crate) fn set_effective_ids(uid: u32, gid: u32) -> io::Result<()> {
-    // SAFETY: no memory is involved. Groups first on the way down, last on the way up, since both need user 0.
-    let done = unsafe {
-        if uid == 0 {
-            libc::seteuid(uid) == 0 && libc::setegid(gid) == 0
+    let done = |result: libc::c_int| {
+        if result == 0 {
+            Ok(())
         } else {
-            libc::setegid(gid) == 0 && libc::seteuid(uid) == 0
+            Err(io::Error::last_os_error())
         }
     };
-    if done {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
+    // SAFETY: no memory is involved.
+    let (user, group) = (|| unsafe { libc::seteuid(uid) }, || unsafe { libc::setegid(gid) });
+    // Both need user 0: it comes first on the way up, and goes last on the way down.
+    if uid == 0 {
+        done(user())?;
+        return done(group());
     }
+    done(group())?;
+    done(user())
 }
 
 /// Starts a program as [`spawn`] does, as somebody else.

@@ -251,16 +251,21 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// Runs a program to its end.
-pub(crate) async fn run(instance: &Arc<dyn Instance>, program: Program, mode: InvokeMode) -> Ran {
-    let (sink, mut logs) = tokio::sync::mpsc::channel::<LogChunk>(64);
-    let invocation = Invocation {
+/// The invocation of a program.
+pub(crate) fn invocation(program: Program, mode: InvokeMode) -> Invocation {
+    Invocation {
         workload: WorkloadId::generate(SystemClock.now(), random()),
         program,
         timeout: Duration::from_secs(30),
         output_bytes_max: 1024 * 1024,
         mode,
-    };
+    }
+}
+
+/// Runs a program to its end.
+pub(crate) async fn run(instance: &Arc<dyn Instance>, program: Program, mode: InvokeMode) -> Ran {
+    let (sink, mut logs) = tokio::sync::mpsc::channel::<LogChunk>(64);
+    let invocation = invocation(program, mode);
     let gather = async {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         while let Some(chunk) = logs.recv().await {

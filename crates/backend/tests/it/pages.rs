@@ -12,13 +12,16 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Reads the attacks that one backend's own tests play.
+/// Reads the attacks that one backend's own tests play, and what else is its own.
 fn own_attacks(backend: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../backends")
         .join(backend)
-        .join("tests/it/attacks.rs");
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .join("tests/it");
+    let attacks = std::fs::read_to_string(folder.join("attacks.rs"));
+    let attacks = attacks.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    // Not every backend has both.
+    attacks + &std::fs::read_to_string(folder.join("own.rs")).unwrap_or_default()
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn every_rule_is_on_the_page_of_backends() {
 #[test]
 fn the_page_of_attacks_names_only_tests_that_exist() {
     let page = page("attacks.md");
-    let own: Vec<String> = ["isolate", "wasm"].into_iter().map(own_attacks).collect();
+    let own: Vec<String> = ["isolate", "oci", "wasm"].into_iter().map(own_attacks).collect();
     let functions = own
         .iter()
         .flat_map(|text| text.split("fn ").skip(1))
