@@ -59,8 +59,9 @@ impl Stage {
 
 fn body(class: IsolationClass, more: Value) -> Value {
     let mut body = json!({"image": NAME, "isolation": class.as_str()});
-    let more = more.as_object().cloned().unwrap_or_default();
-    body.as_object_mut().unwrap().extend(more);
+    if let Value::Object(more) = more {
+        body.as_object_mut().unwrap().extend(more);
+    }
     body
 }
 

@@ -40,11 +40,6 @@ impl Missing {
         missing
     }
 
-    /// Returns the images that are missing.
-    pub(super) fn images(&self) -> &[String] {
-        &self.images
-    }
-
     /// Returns the command that makes the images; `None` where none is missing. It asks a server, and installs nothing.
     pub(super) fn bootstrap(&self) -> Option<String> {
         (!self.images.is_empty()).then(|| format!("vulcan image bootstrap {}", self.images.join(" ")))

@@ -201,7 +201,7 @@ impl Form<ContainerRuntime> for Word {
         named(text, &CONTAINER_RUNTIMES)
     }
     fn write(value: &ContainerRuntime) -> String {
-        name_of(*value, &CONTAINER_RUNTIMES)
+        name_of(value, &CONTAINER_RUNTIMES)
     }
 }
 
@@ -210,7 +210,7 @@ impl Form<Platform> for Word {
         named(text, &PLATFORMS)
     }
     fn write(value: &Platform) -> String {
-        name_of(*value, &PLATFORMS)
+        name_of(value, &PLATFORMS)
     }
 }
 
@@ -229,8 +229,8 @@ fn named<T: Copy>(text: &str, all: &[(&str, T)]) -> Result<T, String> {
     })
 }
 
-fn name_of<T: PartialEq>(value: T, all: &[(&str, T)]) -> String {
-    let found = all.iter().find(|(_, known)| *known == value);
+fn name_of<T: PartialEq>(value: &T, all: &[(&str, T)]) -> String {
+    let found = all.iter().find(|(_, known)| known == value);
     found.map_or_else(String::new, |(name, _)| (*name).to_owned())
 }
 
