@@ -230,7 +230,7 @@ fn linux(terms: &Terms<'_>) -> Result<Linux, OciSpecError> {
         .set_masked_paths(Some(MASKED.map(str::to_owned).to_vec()))
         .set_readonly_paths(Some(READ_ONLY.map(str::to_owned).to_vec()));
     if terms.filter == Filter::Listed {
-        linux.set_seccomp(Some(seccomp(terms.extra_calls)?));
+        linux.set_seccomp(Some(seccomp(terms)?));
     }
     Ok(linux)
 }
@@ -244,21 +244,33 @@ fn mapping(count: u32) -> Result<LinuxIdMapping, OciSpecError> {
 }
 
 /// The list of the sandbox, and what the operator adds.
-fn seccomp(extra: &[String]) -> Result<LinuxSeccomp, OciSpecError> {
+fn seccomp(terms: &Terms<'_>) -> Result<LinuxSeccomp, OciSpecError> {
     let (plain, checked): (Vec<AllowedCall>, Vec<AllowedCall>) = allowed_list()
         .into_iter()
         .partition(|call| call.condition.is_none());
-    let names = plain.iter().map(|call| call.name.to_owned());
+    // gVisor answers whatever is not allowed with EPERM, upon which C libraries do not fall back to clone: no thread would start.
+    // What clone3 can make there are namespaces of gVisor's own kernel.
+    let of_gvisor = (terms.kernel == Kernel::Gvisor).then_some("clone3");
+    let names = plain
+        .iter()
+        .map(|call| call.name)
+        .chain(of_gvisor)
+        .map(str::to_owned);
     let allowed = LinuxSyscallBuilder::default()
-        .names(names.chain(extra.iter().cloned()).collect::<Vec<_>>())
+        .names(names.chain(terms.extra_calls.iter().cloned()).collect::<Vec<_>>())
         .action(LinuxSeccompAction::ScmpActAllow)
         .build()?;
     // C libraries fall back to clone, whose flags can be checked.
-    let absent = LinuxSyscallBuilder::default()
-        .names(["clone3".to_owned()])
-        .action(LinuxSeccompAction::ScmpActErrno)
-        .errno_ret(rustix::io::Errno::NOSYS.raw_os_error().unsigned_abs())
-        .build()?;
+    let absent = match terms.kernel {
+        Kernel::Gvisor => Vec::new(),
+        Kernel::Host => vec![
+            LinuxSyscallBuilder::default()
+                .names(["clone3".to_owned()])
+                .action(LinuxSeccompAction::ScmpActErrno)
+                .errno_ret(rustix::io::Errno::NOSYS.raw_os_error().unsigned_abs())
+                .build()?,
+        ],
+    };
     let checked = checked
         .iter()
         .filter_map(|call| Some((call.name, call.condition?)))
@@ -267,7 +279,7 @@ fn seccomp(extra: &[String]) -> Result<LinuxSeccomp, OciSpecError> {
     LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
         .default_errno_ret(rustix::io::Errno::PERM.raw_os_error().unsigned_abs())
-        .syscalls([vec![allowed, absent], checked].concat())
+        .syscalls([vec![allowed], absent, checked].concat())
         .build()
 }
 

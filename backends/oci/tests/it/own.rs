@@ -14,7 +14,8 @@ use vulcan_backend::{Backend as _, BackendError, ExecRequest, ExitStatus, Invoke
 use vulcan_backend_oci::{ContainerRuntime, Options};
 
 use crate::harness::{
-    Busybox, Class, backend, command, leftovers, options, request, root_of, run, run_alone, with_image,
+    Busybox, Class, backend, command, leftovers, options, python_root, request, root_of, run, run_alone,
+    with_image,
 };
 
 macro_rules! for_both_classes {
@@ -32,6 +33,7 @@ macro_rules! for_both_classes {
 
 for_both_classes! {
     a_command_of_the_image_runs
+    programs_start_threads
     a_command_has_the_images_user_folder_environment_and_input
     a_user_that_is_not_there_is_refused_by_name
     a_command_that_is_not_there_is_refused_by_name
@@ -63,6 +65,17 @@ async fn a_command_of_the_image_runs(class: Class) {
         ("hello\nuid=0(root) gid=0(root) groups=0(root)\n", "oh\n")
     );
     assert_eq!(ran.outcome.status, ExitStatus::Code(7));
+    backend.close().await;
+}
+
+async fn programs_start_threads(class: Class) {
+    let backend = backend(class, options());
+    let script = "import threading\nfor i in range(8):\n    thread = threading.Thread(target=print, args=(i,))\n    \
+                  thread.start()\n    thread.join()";
+
+    let ran = run_alone(&backend, python_root(), command(&["python3", "-c", script])).await;
+
+    assert_eq!(ran.stdout, "0\n1\n2\n3\n4\n5\n6\n7\n", "{}", ran.stderr);
     backend.close().await;
 }
 
