@@ -1,5 +1,7 @@
 //! Images: names, what a node has of them, and what is told while one is made.
 
+// tidy(hosts): names of images hold them, and Docker's is the one that people leave out
+
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
@@ -467,7 +469,34 @@ mod tests {
         })
         .map(|line| line.replace(&"a".repeat(64), "aa…"))
         .collect();
-        insta::assert_snapshot!(table.join("\n"));
+        insta::assert_snapshot!(table.join("\n"), @r"
+        alpine → docker.io/library/alpine:latest
+        alpine:3.20 → docker.io/library/alpine:3.20
+        library/alpine → docker.io/library/alpine:latest
+        someone/app → docker.io/someone/app:latest
+        docker.io/alpine → docker.io/library/alpine:latest
+        index.docker.io/library/alpine → docker.io/library/alpine:latest
+        ghcr.io/a/b/c:v1 → ghcr.io/a/b/c:v1
+        localhost/app → localhost/app:latest
+        localhost:5000/app → localhost:5000/app:latest
+        127.0.0.1:5000/a/b:1 → 127.0.0.1:5000/a/b:1
+        [::1]:5000/app → [::1]:5000/app:latest
+        vulcan/python → vulcan/python:latest
+        vulcan/python:12 → vulcan/python:12
+        alpine@sha256:aa… → docker.io/library/alpine@sha256:aa…
+        alpine:3@sha256:aa… → docker.io/library/alpine:3@sha256:aa…
+         ✗ its repository is not lower-case letters and digits, with single '.', '_', '-' and '/' between them
+        Alpine ✗ its repository is not lower-case letters and digits, with single '.', '_', '-' and '/' between them
+        a//b ✗ its repository is not lower-case letters and digits, with single '.', '_', '-' and '/' between them
+        alpine: ✗ its tag is not 1 to 128 letters, digits, '_', '.' and '-', beginning with none of the last two
+        alpine:.x ✗ its tag is not 1 to 128 letters, digits, '_', '.' and '-', beginning with none of the last two
+        alpine@sha256:1 ✗ its digest is not sha256: and 64 lower-case hexadecimal digits
+        host:99999/a ✗ its registry is not a host name, with a port or without
+        -host.x/a ✗ its registry is not a host name, with a port or without
+        ../etc ✗ its registry is not a host name, with a port or without
+        a b ✗ its repository is not lower-case letters and digits, with single '.', '_', '-' and '/' between them
+        a/../b ✗ its repository is not lower-case letters and digits, with single '.', '_', '-' and '/' between them
+        ");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! tidy(path): the folder is what the sandbox hides
 //! ```
 
-/// The comment that excuses one line, or with [`Rule::Long`] a whole file.
+/// The comment that excuses one line, or with [`Rule::Long`] and [`Rule::Hosts`] a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
     /// A file is longer than usual.
@@ -13,6 +13,8 @@ pub(super) enum Rule {
     Path,
     /// The name of a registry's host.
     Host,
+    /// Such names everywhere in a file: it knows how images are named.
+    Hosts,
 }
 
 impl Rule {
@@ -22,6 +24,7 @@ impl Rule {
             Self::Long => "tidy(long):",
             Self::Path => "tidy(path):",
             Self::Host => "tidy(host):",
+            Self::Hosts => "tidy(hosts):",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Asking a registry: requests, redirects, tokens, limits.
 
+// tidy(hosts): Docker's own registry is asked under another name than its images have
+
 use std::{net::IpAddr, path::PathBuf, sync::Mutex, time::Duration};
 
 use reqwest::{
