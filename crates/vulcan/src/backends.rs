@@ -23,9 +23,11 @@ pub(crate) fn all(config: &Config, owner: &str, cache_dir: &Path) -> io::Result<
             config.isolate_options(owner, paths::data_dir_of(config).ok()),
         )?),
         Arc::new(vulcan_backend_oci::Oci::container(
-            config.container_options(owner),
+            config.container_options(owner, cache_dir),
         )?),
-        Arc::new(vulcan_backend_oci::Oci::gvisor(config.gvisor_options(owner))?),
+        Arc::new(vulcan_backend_oci::Oci::gvisor(
+            config.gvisor_options(owner, cache_dir),
+        )?),
         Arc::new(vulcan_backend_wasm::Wasm::new(&config.wasm_options(cache_dir))?),
     ])
 }

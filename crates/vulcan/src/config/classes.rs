@@ -129,21 +129,28 @@ impl Config {
         }
     }
 
-    /// Returns the options of the container class.
+    /// Returns the options of the container class. `cache_dir` is the platform's.
     #[must_use]
-    pub(crate) fn container_options(&self, owner: &str) -> vulcan_backend_oci::Options {
-        self.bundle_options(owner, &self.container)
+    pub(crate) fn container_options(&self, owner: &str, cache_dir: &Path) -> vulcan_backend_oci::Options {
+        self.bundle_options(owner, cache_dir, &self.container)
     }
 
-    /// Returns the options of the gvisor class.
+    /// Returns the options of the gvisor class. `cache_dir` is the platform's.
     #[must_use]
-    pub(crate) fn gvisor_options(&self, owner: &str) -> vulcan_backend_oci::Options {
-        self.bundle_options(owner, &self.gvisor)
+    pub(crate) fn gvisor_options(&self, owner: &str, cache_dir: &Path) -> vulcan_backend_oci::Options {
+        self.bundle_options(owner, cache_dir, &self.gvisor)
     }
 
-    fn bundle_options(&self, owner: &str, set: &vulcan_backend_oci::Options) -> vulcan_backend_oci::Options {
+    fn bundle_options(
+        &self,
+        owner: &str,
+        cache_dir: &Path,
+        set: &vulcan_backend_oci::Options,
+    ) -> vulcan_backend_oci::Options {
         vulcan_backend_oci::Options {
             owner: owner.to_owned(),
+            // On a disk: layers on tmpfs have their ids mapped by Linux 6.3 and newer only.
+            run_dir: cache_dir.join("run"),
             slots_max: self.slots_max().min(BUNDLES_MAX),
             ..set.clone()
         }
