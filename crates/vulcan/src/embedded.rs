@@ -9,13 +9,17 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
+use vulcan_api::{IsolationClass, WorkloadSpec};
+use vulcan_backend::Backend;
 use vulcan_client::Client;
 
 use crate::{
+    backends,
     config::{self, stable_hash},
     failure::{Exit, Failure},
     paths,
@@ -29,6 +33,8 @@ const PREFIX: &str = "vulcan-run-";
 /// The longest path of a folder in which a socket still fits (unix(7): 108 bytes with the end).
 const FOLDER_BYTES_MAX: usize = 90;
 
+type MakeBackends = fn(&config::Config, &str, &Path) -> io::Result<Vec<Arc<dyn Backend>>>;
+
 /// A platform that ends with the command.
 pub(crate) struct Embedded {
     platform: Platform,
@@ -38,19 +44,46 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts it.
+    /// Starts it, with every class.
     ///
     /// # Errors
     ///
     /// A [`Failure`]; nothing is left then.
     pub(crate) async fn start() -> Result<Self, Failure> {
+        Self::with(backends::all).await
+    }
+
+    /// Starts it for one workload. A class that stands on images is there only where it is named, or an image is: this platform
+    /// is empty, and has no default images for `auto` to choose such a class.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub(crate) async fn start_for(spec: &WorkloadSpec) -> Result<Self, Failure> {
+        let needs_images = match spec.isolation.class() {
+            None => spec.image.is_some(),
+            Some(IsolationClass::Isolate | IsolationClass::Wasm | IsolationClass::Sandbox) => false,
+            Some(IsolationClass::Container | IsolationClass::Gvisor | IsolationClass::Microvm) => true,
+        };
+        Self::with(if needs_images {
+            backends::all
+        } else {
+            backends::without_images
+        })
+        .await
+    }
+
+    async fn with(make_backends: MakeBackends) -> Result<Self, Failure> {
         let config = config_of_environment()?;
         let cache_dir = paths::cache_dir_of(&config)?;
         let failed = |error: io::Error| Failure::from_error(Exit::PLATFORM, "make a place to run in", &error);
         let mut slot = Slot::take(&cache_dir).map_err(failed)?;
         let folder = slot.make_folder().map_err(failed)?;
+        let backends = make_backends(&config, &slot.owner, &cache_dir)
+            .map_err(|error| Failure::from_error(Exit::PLATFORM, "set up the backends", &error))?;
         let options = PlatformOptions {
             owner: Some(slot.owner.clone()),
+            backends: Some(backends),
             config,
             ..PlatformOptions::new(
                 folder.path().join("data"),

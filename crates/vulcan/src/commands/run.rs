@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, args: &RunArgs) -> CommandResult {
         )
         .hint("start one with `vulcan serve`, or name one with --server URL or VULCAN_SERVER")),
         None => {
-            let embedded = Embedded::start().await?;
+            let embedded = Embedded::start_for(&prepared.spec).await?;
             let result = follow(context, embedded.client(), &prepared, &mut signals).await;
             embedded.end().await;
             result
