@@ -14,6 +14,9 @@ use crate::{
 /// How long one backend may take to adopt one instance, to stop it, or to sweep.
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How many of the things that a sweep removed are named: a server that was killed leaves one or two per slot.
+const TOLD_MAX: usize = 5;
+
 /// What a node found of its former process when it started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Recovery {
@@ -45,7 +48,11 @@ impl Recovery {
             ));
         }
         if self.swept != Swept::default() {
-            let what = self.swept.removed.join(", ");
+            let removed = &self.swept.removed;
+            let mut what = removed[..removed.len().min(TOLD_MAX)].join(", ");
+            if let Some(more) = removed.len().checked_sub(TOLD_MAX).filter(|more| *more > 0) {
+                what.push_str(&format!(" and {more} more"));
+            }
             lines.push(format!("{} instances swept: {what}", self.swept.instances));
         }
         if self.unacknowledged > 0 {
@@ -132,5 +139,34 @@ async fn sweep(recovery: &mut Recovery, isolation: IsolationClass, backend: &dyn
         Err(_) => recovery
             .problems
             .push(format!("{isolation}: the sweep took longer than {DEADLINE:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_of_what_was_swept_is_cut() {
+        let lines = |count: usize| {
+            let removed = (0..count).map(|number| format!("slot-{number}")).collect();
+            let swept = Swept {
+                instances: 2,
+                removed,
+            };
+            Recovery {
+                swept,
+                ..Recovery::default()
+            }
+            .lines()
+        };
+        assert_eq!(
+            lines(5),
+            ["2 instances swept: slot-0, slot-1, slot-2, slot-3, slot-4"]
+        );
+        assert_eq!(
+            lines(22),
+            ["2 instances swept: slot-0, slot-1, slot-2, slot-3, slot-4 and 17 more"]
+        );
     }
 }
