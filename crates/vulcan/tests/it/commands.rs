@@ -155,7 +155,7 @@ async fn every_question_has_an_answer_for_people_and_one_for_programs() {
         ("nodes", "NODE"),
         ("backends", "ISOLATION"),
         ("stats", "version"),
-        ("doctor", "sandbox: "),
+        ("doctor", "container: "),
         ("ls", "ID"),
     ] {
         let people = server.run(&place, &[command]).await;
