@@ -16,7 +16,7 @@ use crate::{
     Options,
     configuration::{Terms, configuration},
     furniture::Furniture,
-    launcher::{HOSTNAME, Launcher, of_containers, of_gvisor},
+    launcher::{HOSTNAME, Launcher, lacking, of_containers, of_gvisor},
     root::{Parts, Quota},
     runtimes,
 };
@@ -338,7 +338,7 @@ impl Backend for Oci {
             };
             Probe {
                 readiness,
-                runtimes: runtimes::all(),
+                runtimes: runtimes::all(lacking(&self.launchers).as_ref()),
             }
         };
         self.prober.probe(ask).await

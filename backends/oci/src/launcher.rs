@@ -15,6 +15,18 @@ pub(crate) const HOSTNAME: &str = "vulcan";
 const ID: &str = "instance";
 const PATH: &str = "PATH=/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What says which release of which distribution this is: `man 5 os-release`.
+const OS_RELEASE: &str = "/etc/os-release";
+
+/// A runtime that is not on the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// The package that has it, as apt takes it.
+    pub(crate) package: String,
+}
+
 /// A runtime that starts the instance of a bundle.
 pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
     /// Its name, for people.
@@ -23,6 +35,10 @@ pub(crate) trait Launcher: Send + Sync + std::fmt::Debug {
     fn path(&self) -> &Path;
     /// How to get it.
     fn remedy(&self) -> &'static str;
+    /// The package that has it, as apt takes it: a name, with the release behind a slash where that is not the machine's own.
+    fn package(&self) -> String {
+        self.name().to_owned()
+    }
     /// Whose kernel programs see.
     fn kernel(&self) -> Kernel;
     /// How it takes the filter of system calls.
@@ -154,6 +170,10 @@ impl Launcher for Runsc {
         "apt-get install -t bookworm-backports runsc"
     }
 
+    fn package(&self) -> String {
+        runsc_package(&std::fs::read_to_string(OS_RELEASE).unwrap_or_default()).to_owned()
+    }
+
     fn kernel(&self) -> Kernel {
         Kernel::Gvisor
     }
@@ -196,6 +216,27 @@ impl Launcher for Runsc {
     }
 }
 
+/// Returns the package of runsc on a machine with this `os-release`: Debian 12 has gVisor of 2022, which traces every system call
+/// with ptrace; its backports have one that does not.
+fn runsc_package(os_release: &str) -> &'static str {
+    let is_bookworm = |line: &str| line.trim() == "VERSION_CODENAME=bookworm";
+    if os_release.lines().any(is_bookworm) {
+        "runsc/bookworm-backports"
+    } else {
+        "runsc"
+    }
+}
+
+/// Returns the package of the runtime that is tried first, where none is on the machine.
+pub(crate) fn lacking(launchers: &[Box<dyn Launcher>]) -> Option<Lacking> {
+    let first = launchers.first()?;
+    let is_there = launchers.iter().any(|launcher| launcher.path().exists());
+    (!is_there).then(|| Lacking {
+        name: first.name(),
+        package: first.package(),
+    })
+}
+
 fn texts(first: &[&str], second: &[&str]) -> Vec<String> {
     first
         .iter()
@@ -233,5 +274,32 @@ pub(crate) fn of_gvisor(options: &Options) -> Vec<Box<dyn Launcher>> {
     match options.platform {
         Platform::Systrap => vec![with(Platform::Systrap)],
         Platform::Kvm => vec![with(Platform::Kvm), with(Platform::Systrap)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_the_machine_is_told_with_its_package() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::new("");
+        options.crun = folder.path().join("crun");
+        options.runc = folder.path().join("runc");
+        let crun = Lacking {
+            name: "crun",
+            package: "crun".to_owned(),
+        };
+        assert_eq!(lacking(&of_containers(&options)), Some(crun));
+        std::fs::write(&options.runc, "").unwrap();
+        assert_eq!(lacking(&of_containers(&options)), None);
+    }
+
+    #[test]
+    fn runsc_is_taken_from_backports_where_the_release_has_an_old_one() {
+        let of = |codename: &str| runsc_package(&format!("ID=debian\nVERSION_CODENAME={codename}\n"));
+        assert_eq!(of("bookworm"), "runsc/bookworm-backports");
+        assert_eq!(of("trixie"), "runsc");
     }
 }

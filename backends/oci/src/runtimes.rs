@@ -3,6 +3,8 @@
 use vulcan_api::{Runtime, RuntimeInfo};
 use vulcan_backend::Readying;
 
+use crate::launcher::Lacking;
+
 /// Returns whether an interpreter is started ahead for a runtime. For every other one that can be blank, a blank instance is
 /// the agent in its instance alone.
 pub(crate) const fn has_interpreter(runtime: Runtime) -> bool {
@@ -31,21 +33,23 @@ fn of_runtime(runtime: Runtime) -> Option<Readying> {
     })
 }
 
-/// Returns what the agent can run. Whether an image has the interpreter is the node's to know.
-pub(crate) fn all() -> Vec<RuntimeInfo> {
+/// Returns what the agent can run; nothing, where the machine lacks what starts it. Whether an image has the interpreter is the
+/// node's to know.
+pub(crate) fn all(lacking: Option<&Lacking>) -> Vec<RuntimeInfo> {
     let of_images = Runtime::ALL
         .into_iter()
         .filter(|runtime| *runtime != Runtime::Wasm);
     of_images
         .map(|runtime| RuntimeInfo {
             runtime,
-            available: true,
-            detail: match runtime {
-                Runtime::Image => "the programs of an image".to_owned(),
-                Runtime::Binary => "any static executable for this machine".to_owned(),
-                _ => "with the interpreter of the image".to_owned(),
+            available: lacking.is_none(),
+            detail: match (lacking, runtime) {
+                (Some(lacking), _) => format!("{} is not there", lacking.name),
+                (None, Runtime::Image) => "the programs of an image".to_owned(),
+                (None, Runtime::Binary) => "any static executable for this machine".to_owned(),
+                (None, _) => "with the interpreter of the image".to_owned(),
             },
-            packages: Vec::new(),
+            packages: lacking.iter().map(|lacking| lacking.package.clone()).collect(),
         })
         .collect()
 }
@@ -56,7 +60,7 @@ mod tests {
 
     #[test]
     fn every_runtime_of_processes_can_be_run_and_started_ahead() {
-        let run: Vec<Runtime> = all().iter().map(|info| info.runtime).collect();
+        let run: Vec<Runtime> = all(None).iter().map(|info| info.runtime).collect();
         let ahead: Vec<Runtime> = readying().iter().map(|readying| readying.runtime).collect();
         assert_eq!(run, ahead);
         assert!(!run.contains(&Runtime::Wasm));

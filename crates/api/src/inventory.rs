@@ -42,7 +42,8 @@ pub struct RuntimeInfo {
     pub available: bool,
     /// The interpreter's version where it is available, otherwise what is missing.
     pub detail: String,
-    /// Packages that would make it available: Debian's by their names, npm's as `npm:name`, images as `image:name`.
+    /// Packages that would make it available: Debian's by their names, with `/release` behind it where that is not the machine's
+    /// own, npm's as `npm:name`, images as `image:name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
 }

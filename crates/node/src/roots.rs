@@ -9,9 +9,6 @@ use vulcan_backend::{Backend, Root, RootForm};
 
 use crate::{image::Ready, node::Node, pool::DefaultRoots};
 
-/// The prefix of a package that is an image of the platform's own.
-const IMAGE_PACKAGE: &str = "image:";
-
 impl Node {
     /// Has what a program stands on; `None` where the class needs nothing. An image that is not here is pulled. May be dropped
     /// at any time.
@@ -59,23 +56,21 @@ impl Node {
             let Some(name) = self.images.default_of(info.runtime) else {
                 return info;
             };
-            let (available, detail) = match self.images.find(name) {
-                Some(image) => (
-                    info.available,
-                    format!("{name}, {} MiB", image.unpacked_bytes >> 20),
-                ),
-                None => (false, format!("its image {name} is not here")),
-            };
-            let packages = if available {
-                Vec::new()
-            } else {
-                vec![format!("{IMAGE_PACKAGE}{name}")]
-            };
+            let image = self.images.find(name);
+            // What the class itself lacks comes first.
+            let mut packages = info.packages;
+            if image.is_none() {
+                packages.push(format!("{}{name}", RuntimeInfo::IMAGE));
+            }
             RuntimeInfo {
-                available,
-                detail,
+                runtime: info.runtime,
+                available: info.available && image.is_some(),
+                detail: match image {
+                    Some(_) if !info.available => info.detail,
+                    Some(image) => format!("{name}, {} MiB", image.unpacked_bytes >> 20),
+                    None => format!("its image {name} is not here"),
+                },
                 packages,
-                ..info
             }
         };
         of_class.into_iter().map(on_image).collect()

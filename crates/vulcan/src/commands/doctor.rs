@@ -7,7 +7,8 @@ use std::{
 };
 
 use tokio::process::Command;
-use vulcan_api::{BackendInfo, BackendList, Readiness};
+use vulcan_api::{BackendInfo, BackendList, IsolationClass, Readiness};
+use vulcan_client::Endpoint;
 
 use super::{
     Context,
@@ -26,13 +27,20 @@ use crate::{
 pub(super) async fn run(context: &Context, args: &DoctorArgs) -> CommandResult {
     let (mut list, place) = look(context, args).await?;
     if args.fix {
-        if place == Place::Elsewhere {
-            return Err(Failure::usage(
-                "could not fix another machine: the server that is named is not on this one",
-            )
-            .hint("run `vulcan doctor --fix` there"));
-        }
-        if fix(&list, args.yes).await? {
+        let fixer = Fixer {
+            server: match place {
+                Place::Alone => None,
+                Place::Here(server) => Some(server),
+                Place::Elsewhere => {
+                    return Err(Failure::usage(
+                        "could not fix another machine: the server that is named is not on this one",
+                    )
+                    .hint("run `vulcan doctor --fix` there"));
+                }
+            },
+            is_sure: args.yes,
+        };
+        if fixer.fix(&list).await? {
             // The server's own look may be up to half a minute old: what was installed shows here at once.
             list = probe().await?;
         }
@@ -42,11 +50,13 @@ pub(super) async fn run(context: &Context, args: &DoctorArgs) -> CommandResult {
 }
 
 /// What was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    /// This machine.
-    Here,
-    /// The machine of a server.
+    /// This machine, without a server.
+    Alone,
+    /// This machine, by its server.
+    Here(Endpoint),
+    /// The machine of another server.
     Elsewhere,
 }
 
@@ -57,14 +67,14 @@ async fn look(context: &Context, args: &DoctorArgs) -> Result<(BackendList, Plac
         server::named_or_found(context.global.server.as_ref()).await?
     };
     let Some(client) = found else {
-        return Ok((probe().await?, Place::Here));
+        return Ok((probe().await?, Place::Alone));
     };
     let list = client
         .backends()
         .await
         .map_err(|error| Failure::client("ask for the backends", &error))?;
     let place = if client.endpoint().is_local() {
-        Place::Here
+        Place::Here(client.endpoint().clone())
     } else {
         Place::Elsewhere
     };
@@ -163,23 +173,59 @@ fn verdict(list: &BackendList) -> Exit {
     }
 }
 
-/// Installs what is missing; returns whether something was.
-async fn fix(list: &BackendList, is_sure: bool) -> Result<bool, Failure> {
-    let missing = Missing::of(list);
-    // A server's answer is not trusted with a root shell.
-    if let Some(bad) = missing.bad_name() {
-        return Err(Failure::usage(format!(
-            "could not install '{bad}': that is no name of a package"
-        )));
+/// Installs what is missing.
+struct Fixer {
+    /// This machine's server, which makes the images; `None` where it has none.
+    server: Option<Endpoint>,
+    /// Whether nobody is to be asked.
+    is_sure: bool,
+}
+
+impl Fixer {
+    /// Returns whether something was done.
+    async fn fix(&self, list: &BackendList) -> Result<bool, Failure> {
+        let missing = Missing::of(list);
+        // A server's answer is not trusted with a root shell.
+        if let Some(bad) = missing.bad_name() {
+            return Err(Failure::usage(format!(
+                "could not install '{bad}': that is no name of a package"
+            )));
+        }
+        let mut commands = missing.commands()?;
+        commands.extend(self.bootstrap(missing.images())?);
+        if commands.is_empty() || !self.is_sure && !agreed(&commands)? {
+            return Ok(false);
+        }
+        for command in &commands {
+            execute(command).await?;
+        }
+        if self.server.is_none() && list.backends.iter().any(stands_on_images) {
+            let advice = "the platform's own images are made by a server: vulcan serve, and then vulcan image bootstrap\n";
+            io::stderr().write_all(advice.as_bytes())?;
+        }
+        Ok(true)
     }
-    let commands = missing.commands()?;
-    if commands.is_empty() || !is_sure && !agreed(&commands)? {
-        return Ok(false);
+
+    /// Returns how this very program has the server make images.
+    fn bootstrap(&self, images: &[String]) -> Result<Option<Vec<String>>, Failure> {
+        let Some(server) = self.server.as_ref().filter(|_| !images.is_empty()) else {
+            return Ok(None);
+        };
+        let own = std::env::current_exe()?.display().to_string();
+        let words = ["--server".to_owned(), server.to_string(), "image".to_owned()];
+        let mut command = vec![own];
+        command.extend(words);
+        command.extend(["bootstrap".to_owned(), "--".to_owned()]);
+        command.extend(images.iter().cloned());
+        Ok(Some(command))
     }
-    for command in &commands {
-        execute(command).await?;
-    }
-    Ok(true)
+}
+
+fn stands_on_images(backend: &BackendInfo) -> bool {
+    matches!(
+        backend.isolation,
+        IsolationClass::Container | IsolationClass::Gvisor
+    )
 }
 
 fn agreed(commands: &[Vec<String>]) -> Result<bool, Failure> {
@@ -224,15 +270,24 @@ async fn execute(command: &[String]) -> Result<(), Failure> {
     if status.success() {
         return Ok(());
     }
-    Err(
-        Failure::new(Exit::PLATFORM, format!("could not run {text}: {status}"))
-            .hint("see what it printed above"),
-    )
+    let hint = hint(command);
+    Err(Failure::new(Exit::PLATFORM, format!("could not run {text}: {status}")).hint(hint))
+}
+
+fn hint(command: &[String]) -> String {
+    let is_apt = command.iter().any(|word| word == "apt-get");
+    let of_release = command.iter().find_map(|word| word.split_once('/'));
+    match of_release {
+        Some((name, release)) if is_apt => format!(
+            "see what it printed above; {name} comes from {release}, which scripts/setup adds to apt's sources"
+        ),
+        Some(_) | None => "see what it printed above".to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use vulcan_api::{IsolationClass, Runtime, RuntimeInfo};
+    use vulcan_api::{Runtime, RuntimeInfo};
 
     use super::*;
 
@@ -270,6 +325,38 @@ mod tests {
             images: [],
         }
         "#);
+    }
+
+    #[test]
+    fn images_are_made_by_the_server_of_this_machine_alone() {
+        let fixer = |server: Option<&str>| Fixer {
+            server: server.map(|server| server.parse().unwrap()),
+            is_sure: true,
+        };
+        let images = ["vulcan/python:latest".to_owned()];
+        let command = fixer(Some("http://127.0.0.1:7071"))
+            .bootstrap(&images)
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            command[1..].join(" "),
+            "--server http://127.0.0.1:7071 image bootstrap -- vulcan/python:latest"
+        );
+        assert_eq!(fixer(Some("http://127.0.0.1:7071")).bootstrap(&[]).unwrap(), None);
+        assert_eq!(fixer(None).bootstrap(&images).unwrap(), None);
+    }
+
+    #[test]
+    fn a_package_of_another_release_that_cannot_be_had_says_what_adds_it() {
+        let of = |text: &str| hint(&text.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(
+            of("sudo apt-get install -y crun runsc/bookworm-backports"),
+            "see what it printed above; runsc comes from bookworm-backports, which scripts/setup adds to apt's sources"
+        );
+        assert_eq!(
+            of("npm install --prefix /data/deno deno"),
+            "see what it printed above"
+        );
     }
 
     #[test]
