@@ -18,7 +18,8 @@ pub struct ResourcesRequest {
     /// Processes and threads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
-    /// Wall-clock seconds until everything in the instance is killed.
+    /// Wall-clock seconds until everything in the instance is killed. They count from handing over the program: waiting for an
+    /// image that is pulled is not in them, and ends by `images.stall` and `images.attempts_max` of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
 }
@@ -35,7 +36,8 @@ pub struct Resources {
     pub disk_mb: u32,
     /// Processes and threads.
     pub pids: u32,
-    /// Wall-clock seconds until everything in the instance is killed.
+    /// Wall-clock seconds until everything in the instance is killed. They count from handing over the program: waiting for an
+    /// image that is pulled is not in them, and ends by `images.stall` and `images.attempts_max` of the operator.
     pub timeout_s: f64,
 }
 
