@@ -89,12 +89,18 @@ pub enum BareCommand {
     DenoBlank,
     /// The same with TypeScript.
     DenoBlankTypescript,
+    /// runc on a bundle with nothing but busybox, whose `true` it runs.
+    Runc,
+    /// gVisor's runsc on the same, without a network.
+    Runsc,
+    /// The operator's Docker, which runs `true` in an image that it has.
+    Docker,
 }
 
 names! {
     BareCommand, "bare command",
     Python = "python"; Node = "node"; Bubblewrap = "bubblewrap"; Deno = "deno"; DenoBlank = "deno_blank";
-    DenoBlankTypescript = "deno_blank_typescript";
+    DenoBlankTypescript = "deno_blank_typescript"; Runc = "runc"; Runsc = "runsc"; Docker = "docker";
 }
 
 /// A request to measure; whatever is left out is measured in full.

@@ -3,10 +3,15 @@
 //! Every command is fixed: nothing of a request goes into one. They run as the node does, with an empty environment, one after
 //! the other, and none outlives its deadline.
 
+mod bundle;
+
 use std::{
     collections::BTreeMap,
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -18,14 +23,19 @@ use tokio::{
 use vulcan_api::BareCommand;
 use vulcan_bus::{BareRun, MachineFacts, MeasureFailure};
 
-use crate::host;
+use self::bundle::OciRuntime;
+use crate::{BenchmarkOptions, Options, host};
 
 /// How long a command may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The most characters of what a program says of its version.
 const VERSION_CHARS_MAX: usize = 100;
+/// The most characters of what a program says of its failure.
+const SAID_CHARS_MAX: usize = 300;
+/// The most bytes of what a program says of its failure that are looked at.
+const SAID_BYTES_MAX: u64 = 4096;
 /// Where programs are looked for before the node's own search path.
-const FOLDERS: [&str; 3] = ["/usr/bin", "/usr/local/bin", "/bin"];
+const FOLDERS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/bin", "/usr/sbin"];
 /// What confines Deno as far as its own flags do; `-` reads the program from standard input.
 const DENO_FLAGS: [&str; 7] = [
     "run",
@@ -50,13 +60,23 @@ const DENO_PACKAGE: &str = if cfg!(target_arch = "aarch64") {
 };
 
 /// The programs, and the package or the place that has them.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("python3", "install Debian's package python3"),
     ("node", "install Debian's package nodejs"),
     ("bwrap", "install Debian's package bubblewrap"),
     (
         "deno",
         "install it from the npm package deno, or put it on the PATH",
+    ),
+    ("runc", "install Debian's package runc"),
+    (
+        "runsc",
+        "install Debian's package runsc, on bookworm from bookworm-backports",
+    ),
+    ("busybox", "install Debian's package busybox-static"),
+    (
+        "docker",
+        "install Docker's command line, or leave benchmark.docker_socket out",
     ),
 ];
 
@@ -65,20 +85,26 @@ const PROGRAMS: [(&str, &str); 4] = [
 pub(crate) struct Bare {
     /// Where Deno keeps what it compiled; without a place of its own it looks for one in somebody's home.
     deno_folder: PathBuf,
+    /// Where the bundles of OCI runtimes are.
+    bundles: PathBuf,
+    /// Whose Docker is asked, and what it runs.
+    options: BenchmarkOptions,
     /// Where programs are looked for.
     folders: Vec<PathBuf>,
 }
 
 impl Bare {
-    /// Makes one that keeps Deno's cache below `cache_dir`, and looks for programs below `data_dir`, too.
-    pub(crate) fn new(cache_dir: &Path, data_dir: &Path) -> Self {
-        let mut folders = vec![data_dir.join("deno/node_modules").join(DENO_PACKAGE)];
+    /// Makes one that keeps Deno's cache and bundles below the cache folder, and looks for programs below the data folder, too.
+    pub(crate) fn new(options: &Options) -> Self {
+        let mut folders = vec![options.data_dir.join("deno/node_modules").join(DENO_PACKAGE)];
         folders.extend(FOLDERS.map(PathBuf::from));
         folders.extend(std::env::split_paths(
             &std::env::var_os("PATH").unwrap_or_default(),
         ));
         Self {
-            deno_folder: cache_dir.join("bare-deno"),
+            deno_folder: options.cache_dir.join("bare-deno"),
+            bundles: options.cache_dir.join("bare-bundles"),
+            options: options.benchmark.clone(),
             folders,
         }
     }
@@ -116,12 +142,49 @@ impl Bare {
                 let code = "export default (input: unknown): null => null;\n";
                 return self.blank("typescript", code).await;
             }
+            BareCommand::Runc => return self.oci(OciRuntime::Runc).await,
+            BareCommand::Runsc => return self.oci(OciRuntime::Runsc).await,
+            BareCommand::Docker => return self.docker().await,
         };
         let elapsed = within(&text, time(work)).await?;
-        Ok(BareRun {
-            elapsed_ms: elapsed.as_secs_f64() * 1e3,
-            text,
-        })
+        Ok(run_of(text, elapsed))
+    }
+
+    /// Runs `busybox true` under an OCI runtime.
+    async fn oci(&self, runtime: OciRuntime) -> Result<BareRun, MeasureFailure> {
+        static RUNS: AtomicU32 = AtomicU32::new(0);
+        let program = self.find(runtime.name())?;
+        let bundle = self.bundles.join(runtime.name());
+        let busybox = self.find("busybox")?;
+        bundle::make(self.command(&program), &busybox, &bundle)
+            .await
+            .map_err(|error| failure(format!("could not make a bundle for {}: {error}", runtime.name())))?;
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let id = format!("vulcan-bare-{}-{run}", std::process::id());
+        let mut command = self.command(&program);
+        runtime.run(&mut command, &bundle, &id);
+        let elapsed = explained(runtime.text(), command).await;
+        if elapsed.is_err() {
+            // What was cut off is still in the runtime's own records; where it never began there is nothing to delete.
+            let mut delete = self.command(&program);
+            OciRuntime::delete(delete.stdout(Stdio::null()), &id);
+            drop(timeout(DEADLINE, delete.status()).await);
+        }
+        Ok(run_of(runtime.text().to_owned(), elapsed?))
+    }
+
+    /// Has the operator's Docker run `true`. It never pulls: a benchmark downloads nothing.
+    async fn docker(&self) -> Result<BareRun, MeasureFailure> {
+        let Some(socket) = &self.options.docker_socket else {
+            let reason = "no Docker is named: set benchmark.docker_socket, as /var/run/docker.sock";
+            return Err(failure(reason.to_owned()));
+        };
+        let host = format!("unix://{}", socket.display());
+        let image = self.options.docker_image.to_string();
+        let words = ["-H", &host, "run", "--rm", "--pull=never", &image, "true"];
+        let (text, command) = self.to_its_end("docker", &words)?;
+        let elapsed = explained(&text, command).await?;
+        Ok(run_of(text, elapsed))
     }
 
     fn to_its_end(
@@ -143,10 +206,7 @@ impl Bare {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let elapsed = within(&text, dispatch(command, code)).await?;
-        Ok(BareRun {
-            elapsed_ms: elapsed.as_secs_f64() * 1e3,
-            text,
-        })
+        Ok(run_of(text, elapsed))
     }
 
     fn find(&self, name: &'static str) -> Result<PathBuf, MeasureFailure> {
@@ -244,6 +304,40 @@ async fn converse(child: &mut Child, code: &str) -> std::io::Result<Duration> {
     Err(std::io::Error::other("it gave another answer"))
 }
 
+/// Runs a command to its end; where it fails, the last line of what it said is the reason.
+async fn explained(text: &str, mut command: Command) -> Result<Duration, MeasureFailure> {
+    // A file and no pipe: nobody needs to read meanwhile, and what it leaves behind cannot hold it open.
+    let said = tempfile::tempfile().and_then(|file| Ok((file.try_clone()?, file)));
+    let (file, said) =
+        said.map_err(|error| failure(format!("could not keep what '{text}' says: {error}")))?;
+    command.stdout(Stdio::null()).stderr(file);
+    let result = within(text, time(command)).await;
+    result.map_err(|failed| match last_line(said) {
+        Ok(Some(line)) => failure(format!("{}: {line}", failed.reason)),
+        Ok(None) | Err(_) => failed,
+    })
+}
+
+/// Returns the last line of a short text that is not empty and advises nothing.
+fn last_line(mut said: File) -> io::Result<Option<String>> {
+    let len = said.seek(SeekFrom::End(0))?;
+    said.seek(SeekFrom::Start(len.saturating_sub(SAID_BYTES_MAX)))?;
+    let mut bytes = Vec::new();
+    said.take(SAID_BYTES_MAX).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let lines = text.lines().map(str::trim);
+    let mut telling = lines.filter(|line| !line.is_empty() && !line.starts_with("Run '"));
+    let line = telling.next_back();
+    Ok(line.map(|line| line.chars().take(SAID_CHARS_MAX).collect()))
+}
+
+fn run_of(text: String, elapsed: Duration) -> BareRun {
+    BareRun {
+        elapsed_ms: elapsed.as_secs_f64() * 1e3,
+        text,
+    }
+}
+
 async fn within(
     text: &str,
     work: impl Future<Output = Result<Duration, String>>,
@@ -277,6 +371,8 @@ mod tests {
     fn bare(folder: &Path) -> Bare {
         Bare {
             deno_folder: folder.join("deno"),
+            bundles: folder.join("bundles"),
+            options: BenchmarkOptions::default(),
             folders: vec![folder.to_owned()],
         }
     }
@@ -329,6 +425,92 @@ mod tests {
             error.reason.ends_with("it gave another answer"),
             "{}",
             error.reason
+        );
+    }
+
+    /// Writes the specification that it is asked for, and runs a bundle by looking at it.
+    const OCI_RUNTIME: &str = r#"case "$*" in
+        spec*) echo '{"process": {"args": ["sh"]}, "root": {"path": "rootfs"}}' > "$3/config.json" ;;
+        *run*) eval "id=\${$#}"; shift $(($# - 2)); grep -q '"args":\["/bin/busybox","true"\]' "$1/config.json" && test -x "$1/rootfs/bin/busybox" ;;
+    esac"#;
+
+    #[tokio::test]
+    async fn a_runtime_runs_a_bundle_of_busybox_that_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let bare = bare(folder.path());
+        program(folder.path(), "busybox", "exit 0");
+        for (command, name, text) in [
+            (BareCommand::Runc, "runc", "runc run, busybox true"),
+            (
+                BareCommand::Runsc,
+                "runsc",
+                "runsc --network=none run, busybox true",
+            ),
+        ] {
+            program(folder.path(), name, OCI_RUNTIME);
+            assert_eq!(bare.run(command).await.unwrap().text, text);
+            // A second bundle could not be made any more.
+            program(
+                folder.path(),
+                name,
+                &OCI_RUNTIME.replace("spec*)", "spec*) exit 1;;\nno)"),
+            );
+            assert_eq!(bare.run(command).await.unwrap().text, text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_fails_says_why_and_its_container_is_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        program(folder.path(), "busybox", "exit 0");
+        let record = folder.path().join("deleted");
+        let text = format!(
+            "case \"$1\" in\n spec) echo '{{\"process\": {{}}}}' > \"$3/config.json\" ;;\n \
+             run) echo a >&2; echo rootless containers are no good >&2; exit 1 ;;\n delete) echo \"$*\" > {} ;;\nesac",
+            record.display()
+        );
+        program(folder.path(), "runc", &text);
+
+        let error = bare(folder.path()).run(BareCommand::Runc).await.unwrap_err();
+
+        assert_eq!(
+            error.reason,
+            "'runc run, busybox true' failed: exit status: 1: rootless containers are no good"
+        );
+        let deleted = std::fs::read_to_string(record).unwrap();
+        assert!(deleted.starts_with("delete --force vulcan-bare-"), "{deleted}");
+    }
+
+    #[tokio::test]
+    async fn docker_is_asked_only_where_the_operator_names_it_and_never_pulls() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bare = bare(folder.path());
+        program(
+            folder.path(),
+            "docker",
+            "case \"$2\" in *here*) exit 0;; esac; echo Cannot connect >&2; echo >&2; echo \"Run 'docker --help'\" >&2; exit 125",
+        );
+        let error = bare.run(BareCommand::Docker).await.unwrap_err();
+        assert_eq!(
+            error.reason,
+            "no Docker is named: set benchmark.docker_socket, as /var/run/docker.sock"
+        );
+
+        let image = bare.options.docker_image.to_string();
+        bare.options.docker_socket = Some("/here.sock".into());
+        let run = bare.run(BareCommand::Docker).await.unwrap();
+        assert_eq!(
+            run.text,
+            format!("docker -H unix:///here.sock run --rm --pull=never {image} true")
+        );
+
+        bare.options.docker_socket = Some("/gone.sock".into());
+        let error = bare.run(BareCommand::Docker).await.unwrap_err();
+        assert_eq!(
+            error.reason,
+            format!(
+                "'docker -H unix:///gone.sock run --rm --pull=never {image} true' failed: exit status: 125: Cannot connect"
+            )
         );
     }
 

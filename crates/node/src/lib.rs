@@ -40,7 +40,7 @@ pub use error::Error;
 pub use handle::Handle;
 pub use image::{BuildOptions, ImageOptions};
 pub use metrics::Metrics;
-pub use options::{Capacity, CompileLimits, Intervals, Options};
+pub use options::{BenchmarkOptions, Capacity, CompileLimits, Intervals, Options};
 pub use pool::{BlankName, PoolLimits};
 pub use recovery::Recovery;
 pub use service::start;

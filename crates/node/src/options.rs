@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use vulcan_api::{Clock, NodeName, Resources, SystemClock};
+use vulcan_api::{Clock, ImageName, NodeName, Resources, SystemClock};
 use vulcan_backend::Backend;
 
 use crate::{ImageOptions, Metrics, PoolLimits, host};
@@ -32,6 +32,8 @@ pub struct Options {
     pub pools: PoolLimits,
     /// How images are had and kept.
     pub images: ImageOptions,
+    /// What benchmarks run beside the classes.
+    pub benchmark: BenchmarkOptions,
 }
 
 impl Options {
@@ -50,6 +52,7 @@ impl Options {
             compile: CompileLimits::default(),
             pools: PoolLimits::default(),
             images: ImageOptions::default(),
+            benchmark: BenchmarkOptions::default(),
         }
     }
 }
@@ -75,6 +78,25 @@ impl Capacity {
         Self {
             mem_mb: host::memory_mb() * Self::MEMORY_PERCENT / 100,
             instances_max: Self::INSTANCES_MAX,
+        }
+    }
+}
+
+/// What benchmarks run beside the classes that the machine does not have by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BenchmarkOptions {
+    /// The socket of a Docker whose `docker run` is measured, too. None is asked where it is `None`: who can write to such a
+    /// socket has the machine.
+    pub docker_socket: Option<PathBuf>,
+    /// The image that it runs `true` in; it must be in that Docker already.
+    pub docker_image: ImageName,
+}
+
+impl Default for BenchmarkOptions {
+    fn default() -> Self {
+        Self {
+            docker_socket: None,
+            docker_image: "busybox".parse().expect("a repository is a name"),
         }
     }
 }

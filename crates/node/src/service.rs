@@ -75,7 +75,7 @@ pub async fn start(options: Options, end: NodeEnd) -> Result<Handle, Error> {
         logs: Logs::new(options.data_dir.join("logs"), Arc::clone(&options.clock)),
         compiler: Compiler::new(&options),
         images,
-        bare: Bare::new(&options.cache_dir, &options.data_dir),
+        bare: Bare::new(&options),
         name: options.name,
         clock: options.clock,
         backends,

@@ -235,13 +235,16 @@ mod tests {
         wasm.readiness = Readiness::Unfit {
             reasons: vec!["no memory".to_owned()],
         };
-        let container = backend(IsolationClass::Container, Runtime::Python);
+        let microvm = backend(IsolationClass::Microvm, Runtime::Python);
+        let mut container = backend(IsolationClass::Container, Runtime::Python);
+        container.runtimes[0].available = false;
+        container.runtimes[0].detail = "there is no image vulcan/python:latest".to_owned();
         let isolate = backend(IsolationClass::Isolate, Runtime::Python);
         let sandbox = backend(IsolationClass::Sandbox, Runtime::Python);
 
         let plan = plan(
             &BenchmarkSpec::default(),
-            &[&wasm, &container, &isolate, &sandbox],
+            &[&wasm, &container, &isolate, &sandbox, &microvm],
         );
 
         assert_eq!(
@@ -249,11 +252,49 @@ mod tests {
             [
                 (IsolationClass::Isolate, "it cannot run node"),
                 (IsolationClass::Wasm, "no memory"),
-                (IsolationClass::Container, "this version has no programs for it"),
+                (
+                    IsolationClass::Container,
+                    "it cannot run python: there is no image vulcan/python:latest"
+                ),
                 (IsolationClass::Gvisor, "no node offers it"),
-                (IsolationClass::Microvm, "no node offers it"),
+                (IsolationClass::Microvm, "this version has no programs for it"),
             ]
         );
+    }
+
+    #[test]
+    fn classes_of_images_have_the_work_of_the_sandbox_and_floors_of_their_own() {
+        let backends = [
+            IsolationClass::Sandbox,
+            IsolationClass::Container,
+            IsolationClass::Gvisor,
+        ]
+        .map(|class| backend(class, Runtime::Python));
+        let steps = |class| {
+            let spec = BenchmarkSpec {
+                classes: vec![class],
+                ..BenchmarkSpec::default()
+            };
+            plan(&spec, &backends.each_ref()).steps
+        };
+        let titles = |class: IsolationClass| -> Vec<String> {
+            let titles = steps(class).iter().map(Step::title).collect::<Vec<_>>();
+            let of_class = format!("{class}: ");
+            titles.iter().map(|title| title.replace(&of_class, "")).collect()
+        };
+        let floors = |class| match &steps(class)[0] {
+            Step::Start { floors, .. } => floors.to_vec(),
+            Step::Memory { .. } | Step::Rate { .. } | Step::Floors { .. } => Vec::new(),
+        };
+
+        for class in [IsolationClass::Container, IsolationClass::Gvisor] {
+            assert_eq!(titles(class), titles(IsolationClass::Sandbox));
+        }
+        assert_eq!(
+            floors(IsolationClass::Container),
+            [BareCommand::Runc, BareCommand::Docker]
+        );
+        assert_eq!(floors(IsolationClass::Gvisor), [BareCommand::Runsc]);
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(super) struct Row {
     sleeper: &'static str,
 }
 
+/// Waits inside of a Python handler.
+const PYTHON_SLEEPER: &str = "import time\n\ndef handler(input, context):\n    time.sleep(60)\n";
+
 /// All classes that there are programs for, in the order of the report.
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -57,7 +60,21 @@ pub(super) const ROWS: &[Row] = &[
         runtime: Runtime::Python,
         floors: &[BareCommand::Python, BareCommand::Node, BareCommand::Bubblewrap],
         program: python,
-        sleeper: "import time\n\ndef handler(input, context):\n    time.sleep(60)\n",
+        sleeper: PYTHON_SLEEPER,
+    },
+    Row {
+        isolation: IsolationClass::Container,
+        runtime: Runtime::Python,
+        floors: &[BareCommand::Runc, BareCommand::Docker],
+        program: python,
+        sleeper: PYTHON_SLEEPER,
+    },
+    Row {
+        isolation: IsolationClass::Gvisor,
+        runtime: Runtime::Python,
+        floors: &[BareCommand::Runsc],
+        program: python,
+        sleeper: PYTHON_SLEEPER,
     },
 ];
 

@@ -309,7 +309,10 @@ fn measure(what: Measure) {
             | BareCommand::Bubblewrap
             | BareCommand::Deno
             | BareCommand::DenoBlank
-            | BareCommand::DenoBlankTypescript => Err(failure("it is not installed")),
+            | BareCommand::DenoBlankTypescript
+            | BareCommand::Runc
+            | BareCommand::Runsc
+            | BareCommand::Docker => Err(failure("it is not installed")),
         })),
         Measure::Filled { reply, .. } => drop(reply.send(true)),
         Measure::Footprint { reply, .. } => drop(reply.send(Err(failure("nothing runs here")))),

@@ -340,6 +340,15 @@ impl Form<IsolationClass> for Word {
     }
 }
 
+impl Form<ImageName> for Word {
+    fn read(text: &str) -> Result<ImageName, String> {
+        text.parse().map_err(|error| format!("{error}"))
+    }
+    fn write(value: &ImageName) -> String {
+        value.to_string()
+    }
+}
+
 impl Form<String> for Word {
     fn read(text: &str) -> Result<String, String> {
         Ok(text.to_owned())

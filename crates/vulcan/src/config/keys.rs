@@ -161,6 +161,9 @@ keys! {
     "images.plain_http": Names, images.store.plain_http, "Registries (host:port) that are asked in plain HTTP, separated by commas; those on loopback always may be";
     "images.docker_config": FilePath, images.store.docker_config, "Docker's configuration file with more credentials; none is read where it is not set";
     "images.defaults": Defaults, images.store.defaults, "What the programs of each runtime stand on where they name no image, as python=vulcan/python, separated by commas";
+
+    "benchmark.docker_socket": FilePath, benchmark.docker_socket, "The socket of a Docker whose docker run benchmarks measure, too, as /var/run/docker.sock; none is asked where it is not set";
+    "benchmark.docker_image": Word, benchmark.docker_image, "The image that it runs true in; it must be in that Docker already";
 }
 
 /// Finds a key by its dotted name.

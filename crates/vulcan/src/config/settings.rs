@@ -40,6 +40,8 @@ pub struct Config {
     pub(crate) gvisor: vulcan_backend_oci::Options,
     /// Images.
     pub(crate) images: ImageSettings,
+    /// What benchmarks run beside the classes.
+    pub(crate) benchmark: vulcan_node::BenchmarkOptions,
 }
 
 /// The server as a whole.
@@ -139,6 +141,7 @@ impl Default for Config {
             container: vulcan_backend_oci::Options::new(""),
             gvisor: vulcan_backend_oci::Options::new(""),
             images: ImageSettings::default(),
+            benchmark: vulcan_node::BenchmarkOptions::default(),
         }
     }
 }
@@ -191,6 +194,7 @@ impl Config {
             compile: self.compile,
             pools: self.pool_limits(),
             images: self.image_options(),
+            benchmark: self.benchmark.clone(),
             ..vulcan_node::Options::new(name, data_dir, cache_dir, metrics)
         }
     }
