@@ -16,6 +16,7 @@ pub(crate) const OVERHEAD: Overhead = Overhead {
     bytes: 24 * 1024 * 1024,
     pids: 24,
     pids_at_start: 0,
+    cpus_at_start: 0,
     // Without a memory cgroup what V8 reserves for code counts as used (512 MiB), and the stacks of threads do.
     data_bytes: 576 * 1024 * 1024,
 };

@@ -25,6 +25,9 @@ const ABILITIES: &[Ability] = &[Ability::Exec, Ability::Files];
 const MIB: u64 = 1024 * 1024;
 /// Processes and threads of a runtime while it starts an instance: those of runc and runsc are written in Go.
 const PIDS_AT_START: u32 = 64;
+/// Processors for as long: gVisor's start takes 0.1 s of them in several processes, and a group that has used up its share of
+/// one stands still until its next 0.1 s.
+const CPUS_AT_START: u32 = 4;
 
 /// The kernel of the host: the agent, the keeper, and for a moment the runtime.
 const CONTAINER: Defaults = Defaults {
@@ -285,6 +288,7 @@ fn slot_options(
             bytes: u64::from(options.overhead_mb.unwrap_or(defaults.overhead_mb)) * MIB,
             pids: defaults.overhead_pids,
             pids_at_start: PIDS_AT_START,
+            cpus_at_start: CPUS_AT_START,
             data_bytes: 0,
         },
         bundle_ids: Some(options.ids_per_slot),

@@ -64,6 +64,90 @@ const MASKED: [&str; 22] = [
 ];
 const READ_ONLY: [&str; 3] = ["/proc/fs", "/proc/irq", "/proc/sys"];
 
+const NOT_PERMITTED: u32 = rustix::io::Errno::PERM.raw_os_error().unsigned_abs();
+
+/// Calls that programs in gVisor may not make: mounts, namespaces, tracing and memory of others, keys, clocks, modules, and
+/// whatever else the sandbox's list leaves out and has a history of holes.
+const REFUSED_BY_GVISOR: [&str; 56] = [
+    "acct",
+    "add_key",
+    "adjtimex",
+    "bpf",
+    "chroot",
+    "clock_adjtime",
+    "clock_settime",
+    "delete_module",
+    "fanotify_init",
+    "fanotify_mark",
+    "finit_module",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "get_mempolicy",
+    "init_module",
+    "io_uring_enter",
+    "io_uring_register",
+    "io_uring_setup",
+    "ioperm",
+    "iopl",
+    "kcmp",
+    "kexec_file_load",
+    "kexec_load",
+    "keyctl",
+    "lookup_dcookie",
+    "mbind",
+    "migrate_pages",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "move_pages",
+    "name_to_handle_at",
+    "open_by_handle_at",
+    "open_tree",
+    "perf_event_open",
+    "pidfd_getfd",
+    "pivot_root",
+    "process_madvise",
+    "process_vm_readv",
+    "process_vm_writev",
+    "ptrace",
+    "quotactl",
+    "reboot",
+    "request_key",
+    "set_mempolicy",
+    "setdomainname",
+    "sethostname",
+    "setns",
+    "settimeofday",
+    "swapon",
+    "syslog",
+    "umount2",
+    "unshare",
+    "userfaultfd",
+];
+
+/// Arguments that calls of programs in gVisor may not have: sockets of the kernel (netlink) and of whole packets (linux/socket.h),
+/// and limits and priorities of other processes.
+const REFUSED_ARGUMENTS: [(&str, u32, LinuxSeccompOperator, u32); 5] = [
+    ("socket", 0, LinuxSeccompOperator::ScmpCmpEq, 16),
+    ("socket", 0, LinuxSeccompOperator::ScmpCmpEq, 17),
+    ("socketpair", 0, LinuxSeccompOperator::ScmpCmpNe, 1),
+    ("prlimit64", 0, LinuxSeccompOperator::ScmpCmpNe, 0),
+    ("setpriority", 1, LinuxSeccompOperator::ScmpCmpNe, 0),
+];
+
+/// CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET (linux/sched.h).
+const NEW_NAMESPACES: [u64; 7] = [
+    0x0002_0000,
+    0x0200_0000,
+    0x0400_0000,
+    0x0800_0000,
+    0x1000_0000,
+    0x2000_0000,
+    0x4000_0000,
+];
+
 /// What runs the instance's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kernel {
@@ -230,7 +314,10 @@ fn linux(terms: &Terms<'_>) -> Result<Linux, OciSpecError> {
         .set_masked_paths(Some(MASKED.map(str::to_owned).to_vec()))
         .set_readonly_paths(Some(READ_ONLY.map(str::to_owned).to_vec()));
     if terms.filter == Filter::Listed {
-        linux.set_seccomp(Some(seccomp(terms)?));
+        linux.set_seccomp(Some(match terms.kernel {
+            Kernel::Host => allowed(terms.extra_calls)?,
+            Kernel::Gvisor => refused(terms.extra_calls)?,
+        }));
     }
     Ok(linux)
 }
@@ -243,34 +330,22 @@ fn mapping(count: u32) -> Result<LinuxIdMapping, OciSpecError> {
         .build()
 }
 
-/// The list of the sandbox, and what the operator adds.
-fn seccomp(terms: &Terms<'_>) -> Result<LinuxSeccomp, OciSpecError> {
+/// What a container may do: the list of the sandbox, and what the operator adds.
+fn allowed(extra_calls: &[String]) -> Result<LinuxSeccomp, OciSpecError> {
     let (plain, checked): (Vec<AllowedCall>, Vec<AllowedCall>) = allowed_list()
         .into_iter()
         .partition(|call| call.condition.is_none());
-    // gVisor answers whatever is not allowed with EPERM, upon which C libraries do not fall back to clone: no thread would start.
-    // What clone3 can make there are namespaces of gVisor's own kernel.
-    let of_gvisor = (terms.kernel == Kernel::Gvisor).then_some("clone3");
-    let names = plain
-        .iter()
-        .map(|call| call.name)
-        .chain(of_gvisor)
-        .map(str::to_owned);
+    let names = plain.iter().map(|call| call.name.to_owned());
     let allowed = LinuxSyscallBuilder::default()
-        .names(names.chain(terms.extra_calls.iter().cloned()).collect::<Vec<_>>())
+        .names(names.chain(extra_calls.iter().cloned()).collect::<Vec<_>>())
         .action(LinuxSeccompAction::ScmpActAllow)
         .build()?;
     // C libraries fall back to clone, whose flags can be checked.
-    let absent = match terms.kernel {
-        Kernel::Gvisor => Vec::new(),
-        Kernel::Host => vec![
-            LinuxSyscallBuilder::default()
-                .names(["clone3".to_owned()])
-                .action(LinuxSeccompAction::ScmpActErrno)
-                .errno_ret(rustix::io::Errno::NOSYS.raw_os_error().unsigned_abs())
-                .build()?,
-        ],
-    };
+    let absent = LinuxSyscallBuilder::default()
+        .names(["clone3".to_owned()])
+        .action(LinuxSeccompAction::ScmpActErrno)
+        .errno_ret(rustix::io::Errno::NOSYS.raw_os_error().unsigned_abs())
+        .build()?;
     let checked = checked
         .iter()
         .filter_map(|call| Some((call.name, call.condition?)))
@@ -278,8 +353,51 @@ fn seccomp(terms: &Terms<'_>) -> Result<LinuxSeccomp, OciSpecError> {
         .collect::<Result<Vec<_>, _>>()?;
     LinuxSeccompBuilder::default()
         .default_action(LinuxSeccompAction::ScmpActErrno)
-        .default_errno_ret(rustix::io::Errno::PERM.raw_os_error().unsigned_abs())
-        .syscalls([vec![allowed], absent, checked].concat())
+        .default_errno_ret(NOT_PERMITTED)
+        .syscalls([vec![allowed, absent], checked].concat())
+        .build()
+}
+
+/// What a program in gVisor may not do, but for what the operator allows: what its kernel has and nobody needs in there.
+///
+/// The boundary is that kernel and the host's filter of it. A list of everything that is allowed, as for containers, has gVisor
+/// compile a program of hundreds of steps at each start (14 ms) and interpret it at each call; what is refused is short.
+fn refused(extra_calls: &[String]) -> Result<LinuxSeccomp, OciSpecError> {
+    let refuse = |names: Vec<String>| {
+        LinuxSyscallBuilder::default()
+            .names(names)
+            .action(LinuxSeccompAction::ScmpActErrno)
+            .errno_ret(NOT_PERMITTED)
+    };
+    let is_extra = |name: &str| extra_calls.iter().any(|extra| extra == name);
+    let names = REFUSED_BY_GVISOR.iter().filter(|name| !is_extra(name));
+    let mut calls = vec![refuse(names.map(|name| (*name).to_owned()).collect()).build()?];
+    for (name, argument, operator, value) in REFUSED_ARGUMENTS {
+        if is_extra(name) {
+            continue;
+        }
+        let check = check(argument).value(u64::from(value)).op(operator).build()?;
+        calls.push(refuse(vec![name.to_owned()]).args([check]).build()?);
+    }
+    // Any of several bits is a question of its own for each.
+    for bit in NEW_NAMESPACES.iter().filter(|_| !is_extra("clone")) {
+        let check = check(0)
+            .value(*bit)
+            .value_two(*bit)
+            .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
+            .build()?;
+        calls.push(refuse(vec!["clone".to_owned()]).args([check]).build()?);
+    }
+    // gVisor refuses with EPERM whatever is asked for, upon which C libraries start no thread; a call that is for a tracer, and
+    // there is none, fails with ENOSYS (man 2 seccomp), upon which they use clone.
+    let absent = LinuxSyscallBuilder::default()
+        .names(["clone3".to_owned()])
+        .action(LinuxSeccompAction::ScmpActTrace)
+        .build()?;
+    calls.push(absent);
+    LinuxSeccompBuilder::default()
+        .default_action(LinuxSeccompAction::ScmpActAllow)
+        .syscalls(calls)
         .build()
 }
 

@@ -200,7 +200,7 @@ impl Launcher for Runsc {
             "--network=none",
             "--ignore-cgroups",
             "--overlay2=none",
-            // Inside of its own kernel too: what programs do not need is refused before that kernel looks at it.
+            // What programs do not need of its own kernel is refused before that kernel looks at it.
             "--oci-seccomp",
         ];
         let run = [

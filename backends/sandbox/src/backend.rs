@@ -20,6 +20,7 @@ const OVERHEAD: Overhead = Overhead {
     bytes: 4 * 1024 * 1024,
     pids: 2,
     pids_at_start: 0,
+    cpus_at_start: 0,
     data_bytes: 0,
 };
 const ABILITIES: &[Ability] = &[Ability::Exec, Ability::Files];

@@ -47,6 +47,9 @@ pub struct Overhead {
     pub pids: u32,
     /// More processes and threads, until the guest has spoken: what it takes to start it.
     pub pids_at_start: u32,
+    /// At least so many processors until the guest has spoken: what starts it takes more than one at a time, and nothing of the
+    /// workload runs yet. 0 leaves it at what was asked for.
+    pub cpus_at_start: u32,
     /// Of each process' memory, where the limit is per process for want of a cgroup.
     pub data_bytes: u64,
 }
@@ -74,8 +77,14 @@ impl SlotOptions {
         let limits = self.limits(resources);
         Limits {
             pids: limits.pids + self.overhead.pids_at_start,
+            cpus: limits.cpus.max(f64::from(self.overhead.cpus_at_start)),
             ..limits
         }
+    }
+
+    /// Returns whether a start has other limits than what comes behind it.
+    pub(crate) const fn has_limits_at_start(&self) -> bool {
+        self.overhead.pids_at_start > 0 || self.overhead.cpus_at_start > 0
     }
 
     /// Returns the limits of the slot's cgroup.

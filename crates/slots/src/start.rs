@@ -82,7 +82,7 @@ impl Pool {
             Some(words) => words.explain(error),
             None => error,
         })?;
-        if self.options().overhead.pids_at_start > 0 {
+        if self.options().has_limits_at_start() {
             lease
                 .begin(&self.options().limits(&resources))
                 .map_err(|error| failed("tighten the cgroup's limits", error))?;
