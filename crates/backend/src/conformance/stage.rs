@@ -29,7 +29,7 @@ use super::{
 };
 
 /// How long a rule waits for anything. Generous: it only ends what would hang, and measures nothing.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often something is looked at that cannot be waited for.
 const POLL_EVERY: Duration = Duration::from_millis(20);

@@ -205,9 +205,13 @@ impl Platform {
 }
 
 /// Other rooms of the workspace build this library with TLS, and then it needs its cryptography chosen.
-fn client() -> Client {
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
     drop(rustls::crypto::ring::default_provider().install_default());
-    Client::new()
+    Client::builder()
+}
+
+fn client() -> Client {
+    client_builder().build().unwrap()
 }
 
 /// A request whose code tells the fake node what to do.

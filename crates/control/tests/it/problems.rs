@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Body;
 use serde_json::{Value, json};
 
-use crate::platform::{Platform, code, platform, problem};
+use crate::platform::{Platform, client_builder, code, platform, problem};
 
 async fn post_raw(
     platform: &Platform,
@@ -269,7 +269,7 @@ async fn a_server_whose_node_is_silent_says_that_it_is_starting() {
         vulcan_control::router(&handle),
         std::future::pending(),
     ));
-    let client = reqwest::Client::builder()
+    let client = client_builder()
         .unix_socket(dir.path().join("http.sock"))
         .build()
         .unwrap();
