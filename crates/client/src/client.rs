@@ -14,6 +14,8 @@ use crate::{ClientError, Endpoint, ListQuery, LogOptions, LogTail, RunOptions, h
 
 /// How long a connection may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection is kept for the next request: less than servers keep one, so that none is used that is being closed.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
 /// How long an answer may take that needs no program to run.
 pub(crate) const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long the whole upload and the answer of a submission may take.
@@ -75,6 +77,7 @@ impl Client {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("vulcan-client/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_LIMIT)
+            .pool_idle_timeout(IDLE_LIMIT)
             .redirect(reqwest::redirect::Policy::none())
             .tcp_nodelay(true);
         if endpoint.is_local() {

@@ -27,10 +27,12 @@ const AT_START: [&str; 18] = [
     "UV_",
 ];
 
-/// Returns whether a program with these variables of its user needs an interpreter of its own.
-pub(crate) fn needs_fresh(env: &BTreeMap<String, String>) -> bool {
-    env.keys()
-        .any(|name| AT_START.iter().any(|start| name.starts_with(start)))
+/// Returns whether a program with these variables needs another interpreter than one that was started with `started`: what
+/// counts at the start is not the same. Images say the language that programs have anyway.
+pub(crate) fn needs_fresh(env: &BTreeMap<String, String>, started: &BTreeMap<String, String>) -> bool {
+    env.iter()
+        .filter(|(name, value)| started.get(*name) != Some(value))
+        .any(|(name, _)| AT_START.iter().any(|start| name.starts_with(start)))
 }
 
 /// The first job: everything that a fresh interpreter would have as arguments and environment.
@@ -88,10 +90,11 @@ mod tests {
     #[test]
     fn only_what_counts_at_the_start_needs_a_fresh_interpreter() {
         for name in ["PYTHONPATH", "NODE_OPTIONS", "LD_PRELOAD", "LANG", "LC_ALL", "TZ"] {
-            assert!(needs_fresh(&env(name)), "{name}");
+            assert!(needs_fresh(&env(name), &BTreeMap::new()), "{name}");
+            assert!(!needs_fresh(&env(name), &env(name)), "{name}");
         }
         for name in ["A", "PATH", "HOME", "MY_PYTHON", "USER"] {
-            assert!(!needs_fresh(&env(name)), "{name}");
+            assert!(!needs_fresh(&env(name), &BTreeMap::new()), "{name}");
         }
     }
 

@@ -233,9 +233,10 @@ impl Agent {
 
     /// Takes the interpreter that waits, if it can be what the program asks for; one that cannot goes.
     fn take_blank(&mut self, engine: Engine, invoke: &Invoke) -> Option<Box<Program>> {
+        let started = process::environment(&self.places, std::collections::BTreeMap::new());
         let is_fit = |resident: &mut Resident| {
             resident.state == State::Blank(engine)
-                && !job::needs_fresh(&invoke.env)
+                && !job::needs_fresh(&invoke.env, &started)
                 && !sys::has_ended(resident.pid())
         };
         let taken = self.resident.take_if(is_fit).map(|resident| resident.program);
