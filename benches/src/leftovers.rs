@@ -97,12 +97,15 @@ impl Held {
     }
 }
 
-/// Records are databases with the lock beside them, logs are what lies in their folder.
+/// Records are databases with the lock beside them; logs and images are what lies in their folders, and is to stay. What is
+/// half made of an image is not.
 fn is_record(data: &Path, path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let is_log = path.strip_prefix(data).is_ok_and(|path| path.starts_with("logs"));
+    let below = path.strip_prefix(data).unwrap_or(path);
+    let is_half_made = below.starts_with("images/staging");
+    let is_kept = (below.starts_with("logs") || below.starts_with("images")) && !is_half_made;
     let is_database = [".db", ".db-wal", ".db-shm", ".lock"];
-    is_log || is_database.iter().any(|end| name.ends_with(end))
+    is_kept || is_database.iter().any(|end| name.ends_with(end))
 }
 
 #[derive(Debug)]
@@ -212,10 +215,12 @@ mod tests {
     }
 
     #[test]
-    fn databases_and_logs_are_records() {
+    fn databases_logs_and_images_are_records() {
         let data = Path::new("/d");
         assert!(is_record(data, Path::new("/d/control.db-wal")));
         assert!(is_record(data, Path::new("/d/logs/ab/wl_1.ndjson")));
+        assert!(is_record(data, Path::new("/d/images/blobs/sha256/1")));
+        assert!(!is_record(data, Path::new("/d/images/staging/made-1/a")));
         assert!(!is_record(data, Path::new("/d/work/wl_1/logs/a")));
     }
 }
