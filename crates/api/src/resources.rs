@@ -19,7 +19,7 @@ pub struct ResourcesRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
     /// Wall-clock seconds until everything in the instance is killed. They count from handing over the program: waiting for an
-    /// image that is pulled is not in them, and ends by `images.stall` and `images.attempts_max` of the operator.
+    /// image that is pulled is not in them, and ends by `images.stall` and `images.attempts_max` of the operator, or after ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_s: Option<f64>,
 }
@@ -37,7 +37,7 @@ pub struct Resources {
     /// Processes and threads.
     pub pids: u32,
     /// Wall-clock seconds until everything in the instance is killed. They count from handing over the program: waiting for an
-    /// image that is pulled is not in them, and ends by `images.stall` and `images.attempts_max` of the operator.
+    /// image that is pulled is not in them, and ends by `images.stall` and `images.attempts_max` of the operator, or after ten minutes.
     pub timeout_s: f64,
 }
 

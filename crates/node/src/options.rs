@@ -120,6 +120,8 @@ pub struct Intervals {
     pub acknowledge: Duration,
     /// How long a stop of an instance may take before the node goes on without it.
     pub stop: Duration,
+    /// How long a workload waits for its image, however slowly its registry sends.
+    pub image: Duration,
 }
 
 impl Default for Intervals {
@@ -133,6 +135,7 @@ impl Default for Intervals {
             spill_after: Duration::from_secs(5),
             acknowledge: Duration::from_secs(1),
             stop: Duration::from_secs(30),
+            image: Duration::from_secs(600),
         }
     }
 }

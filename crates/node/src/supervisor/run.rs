@@ -272,7 +272,8 @@ impl Supervisor {
         let (node, backend) = (Arc::clone(&self.node), Arc::clone(backend));
         let (runtime, image) = (program.runtime, program.image.clone());
         let standing = async move { node.stand(backend.as_ref(), runtime, image.as_ref()).await };
-        let failure = match self.attend(standing, None).await {
+        let limit = self.node.intervals.image;
+        let failure = match self.attend(standing, Some(Instant::now() + limit)).await {
             Attended::Done(Ok(None)) => {
                 self.program = Some(program);
                 return Ok(());
@@ -287,7 +288,11 @@ impl Supervisor {
             },
             Attended::Done(Err(failure)) => failure,
             Attended::Stop(reason) => return Err(Event::Stop(reason)),
-            Attended::Deadline => return Err(Event::StartFailed),
+            Attended::Deadline => {
+                let message =
+                    format!("its image was not here after {limit:?}: pull it before, then run this again");
+                WorkloadError::new(ErrorCode::ImageUnavailable, message)
+            }
         };
         self.failure = Some(failure);
         Err(Event::StartFailed)

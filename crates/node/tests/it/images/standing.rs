@@ -10,7 +10,7 @@ use vulcan_node::Options;
 
 use super::{
     made::{Made, tar},
-    server::Server,
+    server::{Fault, Server},
     stage::Stage,
 };
 use crate::harness::program;
@@ -55,6 +55,36 @@ async fn an_image_that_a_workload_names_is_pulled_and_used_until_its_end() {
     stage.bench.kill(workload).await;
     assert_eq!(stage.bench.end(workload).await.status, Status::Killed);
     stage.remove(&server.name()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_workload_waits_for_its_image_until_it_is_killed_or_the_limit_is_over() {
+    let server = server().await;
+    server.faults(&[Fault::Stall(1); 4]);
+    let patient = |options: &mut Options| options.images.stall_s = 600;
+    let mut killed = stage(patient).await;
+    let workload = killed.bench.assign(on(&server.name(), "handler\ncount")).await;
+    let report = killed.bench.report().await;
+    assert!(
+        matches!(report.state, WorkloadState::Running { .. }),
+        "{report:?}"
+    );
+    killed.bench.kill(workload).await;
+    assert_eq!(killed.bench.end(workload).await.status, Status::Killed);
+
+    let mut limited = stage(|options| {
+        patient(options);
+        options.intervals.image = Duration::from_millis(200);
+    })
+    .await;
+    let workload = limited.bench.assign(on(&server.name(), "handler\ncount")).await;
+    let error = limited.bench.end(workload).await.error.unwrap();
+    assert_eq!(error.code, ErrorCode::ImageUnavailable);
+    assert!(
+        error.message.contains("was not here after 200ms"),
+        "{}",
+        error.message
+    );
 }
 
 #[tokio::test]
